@@ -1,0 +1,5 @@
+"""`python -m cli` is `swarm`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,65 @@
+"""The command tree, and what an error looks like at the shell.
+
+Invariant: whatever a command raises becomes one message on stderr and one exit code; with `--json` also one
+object `{"error": {"code", "message"}}` on stdout. A trace is shown only for what is a bug.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from cli import overview
+from cli.context import Settings, json_option
+from swarmd import __version__
+from swarmd.core.errors import SwarmError
+
+
+class LazyGroup(click.Group):
+    """Commands of `overview.COMMANDS`, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(overview.COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in overview.COMMANDS:
+            return None
+        module = importlib.import_module(overview.COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def get_help(self, ctx: click.Context) -> str:
+        return overview.overview()
+
+
+@click.group(
+    cls=LazyGroup,
+    help=overview.TAGLINE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--socket", metavar="PATH", help=overview.SOCKET_HELP)
+@click.version_option(__version__, prog_name="swarm", help="Print the version of swarm.")
+@json_option
+@click.pass_obj
+def swarm(settings: Settings, socket: str | None) -> None:
+    """The root; each command has a module of its own."""
+    settings.socket = socket
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code."""
+    settings = Settings()
+    try:
+        code = swarm.main(list(arguments), "swarm", standalone_mode=False, obj=settings)
+    except click.ClickException as error:
+        error.show()
+        settings.emit_error("invalid", error.format_message())
+        return error.exit_code
+    except click.Abort:
+        settings.emit_error("interrupted", "interrupted")
+        return overview.EXIT_INTERRUPTED
+    except SwarmError as error:
+        return settings.report(error)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,50 @@
+"""`swarm ls`, `swarm unshare`: what is shared in the groups."""
+
+from __future__ import annotations
+
+import click
+
+from cli.complete import group_names, share_names
+from cli.context import Settings, json_option, pass_settings
+from cli.wording import group_label, short, size, table
+from swarmd.control.records import Listing
+from swarmd.control.schema import LS, UNSHARE, LsParams, UnshareParams
+from swarmd.core.terminal import escape
+
+
+@click.command("ls")
+@click.option("--group", metavar="G", shell_complete=group_names, help="Only what is shared in this group.")
+@json_option
+@pass_settings
+def ls_command(settings: Settings, group: str | None) -> None:
+    """List what is shared in your groups: `swarm get NAME` fetches it."""
+    with settings.connect() as client:
+        found = client.call(LS, LsParams(group=group))
+    header = ("NAME", "SIZE", "KIND", "GROUP", "BY", "CONTENT", "HERE")
+    settings.emit(found, table(header, map(_row, found.shares), right="SIZE"))
+    if not found.shares and settings.is_watched:
+        settings.say("nothing is shared")
+
+
+def _row(share: Listing) -> tuple[str, ...]:
+    return (
+        escape(share.name),
+        size(share.size),
+        share.kind,
+        group_label(share.group_id, share.group_name),
+        "you" if share.own else short(share.publisher),
+        short(share.content_id),
+        escape(share.path) if share.path is not None else "",
+    )
+
+
+@click.command("unshare")
+@click.argument("name", shell_complete=share_names)
+@click.option("--group", metavar="G", shell_complete=group_names, help="Where, if it is shared in several.")
+@json_option
+@pass_settings
+def unshare_command(settings: Settings, name: str, group: str | None) -> None:
+    """Stop sharing NAME (or a content ID). The files stay where they are."""
+    with settings.connect() as client:
+        ended = client.call(UNSHARE, UnshareParams(name=name, group=group))
+    settings.emit(ended, f"{escape(ended.name)} is no longer shared")

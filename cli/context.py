@@ -1,0 +1,112 @@
+"""What every command gets: where the daemon is, and how to print.
+
+Invariant: stdout carries results only, everything else goes to stderr; nothing a stranger has named reaches
+a terminal unescaped, in JSON neither.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from cli import overview
+from swarmd.control.client import Client, default_socket_path
+from swarmd.control.failures import exit_code, failure_code
+from swarmd.core.errors import SwarmError
+from swarmd.core.terminal import escape
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
+
+
+class Settings:
+    """The global options, and the doors to the daemon and to the terminal."""
+
+    def __init__(self) -> None:
+        self.socket: str | None = None
+        self.json = False
+
+    def connect(self) -> Client:
+        """A connection to the daemon; use it in a `with`."""
+        return Client(self.socket or default_socket_path(os.environ))
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a human looks at stderr: then there are bars, QR codes and hints."""
+        return sys.stderr.isatty() and not self.json
+
+    def emit(self, result: object, text: str) -> None:
+        """The result: as JSON when that was asked for, else `text`, whose foreign parts are escaped already."""
+        self.write(as_json(result) if self.json else text)
+
+    def write(self, line: str) -> None:
+        """One line, or several, to stdout, at once: who reads NDJSON waits for it."""
+        if line:
+            click.echo(line)
+
+    def say(self, *lines: str) -> None:
+        """A message for the human, to stderr; escaped here, so that a name cannot add a line."""
+        for line in lines:
+            click.echo(escape(line), err=True)
+
+    def emit_error(self, code: str, message: str) -> None:
+        """The error as data, where data was asked for."""
+        if self.json:
+            self.write(as_json({"error": {"code": code, "message": message}}))
+
+    def report(self, error: SwarmError) -> int:
+        """Say what went wrong; the exit code for it."""
+        self.say(f"swarm: {error}")
+        self.emit_error(failure_code(error), str(error))
+        return exit_code(error)
+
+
+pass_settings = click.make_pass_decorator(Settings)
+
+
+def json_option(command: F) -> F:
+    """`--json`, on the root and on each command alike."""
+
+    def remember(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+        settings = ctx.find_object(Settings)
+        if settings is not None and given:
+            settings.json = True
+
+    option = click.option(
+        "--json", is_flag=True, is_eager=True, expose_value=False, callback=remember, help=overview.JSON_HELP
+    )
+    return option(command)
+
+
+def as_json(value: object) -> str:
+    """One line of JSON; what a terminal would obey (C1 controls, direction overrides) is written as \\u...."""
+    return _NOT_PLAIN.sub(_plain, msgspec.json.encode(value).decode())
+
+
+def _plain(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def read_ticket(given: str) -> str:
+    """`given`, or the ticket on stdin when it is `-`, so that secrets need not stand in a process list."""
+    if given != "-":
+        return given
+    ticket = sys.stdin.read(_MAX_TICKET_CHARS).strip()
+    if not ticket:
+        raise click.UsageError("there is no ticket on stdin")
+    return ticket
+
+
+_MAX_TICKET_CHARS = 128 << 10
+"""As the schema has it; a whole file piped in by mistake must not be read."""

@@ -1,0 +1,147 @@
+"""`swarm group ...`: create, join, list, show, members, invite, leave."""
+
+from __future__ import annotations
+
+import click
+
+from cli.complete import group_names
+from cli.context import Settings, json_option, pass_settings, read_ticket
+from cli.qr import show_ticket
+from cli.wording import count, duration, group_label, short, table
+from swarmd.control import schema
+from swarmd.control.records import Group, Member
+from swarmd.core.terminal import escape
+
+_group_argument = click.argument("group", metavar="G", shell_complete=group_names)
+
+
+@click.group("group")
+@json_option
+def group_command() -> None:
+    """Create, join, show and leave groups. G is a group's name or its ID."""
+
+
+@group_command.command("create")
+@click.argument("name")
+@click.option("--restrict-publish", is_flag=True, help="Only those whom you authorise may share in it.")
+@json_option
+@pass_settings
+def create(settings: Settings, name: str, restrict_publish: bool) -> None:
+    """Make a new group and print the ticket that lets others in."""
+    params = schema.GroupCreateParams(name=name, restrict_publish=restrict_publish)
+    with settings.connect() as client:
+        created = client.call(schema.GROUP_CREATE, params)
+    settings.emit(created, created.ticket)
+    _explain(settings, created.ticket)
+
+
+@group_command.command("join")
+@click.argument("ticket")
+@json_option
+@pass_settings
+def join(settings: Settings, ticket: str) -> None:
+    """Become a member with a ticket; `-` reads it from stdin."""
+    params = schema.GroupJoinParams(ticket=read_ticket(ticket))
+    with settings.connect() as client:
+        group = client.call(schema.GROUP_JOIN, params)
+    settings.emit(group, f"joined {group_label(group.group_id, group.name)}")
+
+
+@group_command.command("list")
+@click.option("--unlisted", is_flag=True, help="Also the groups that were made for a single share.")
+@json_option
+@pass_settings
+def list_groups(settings: Settings, unlisted: bool) -> None:
+    """List your groups."""
+    with settings.connect() as client:
+        found = client.call(schema.GROUP_LIST, schema.GroupListParams(unlisted=unlisted))
+    header = ("NAME", "ID", "MEMBERS", "CONNECTED", "SHARES")
+    settings.emit(found, table(header, map(_row, found.groups), right="MEMBERS CONNECTED SHARES"))
+    if not found.groups and settings.is_watched:
+        settings.say("no groups")
+
+
+def _row(group: Group) -> tuple[str, ...]:
+    label = group_label(group.group_id, group.name)
+    return label, short(group.group_id), str(group.members), str(group.connected), str(group.shares)
+
+
+@group_command.command("show")
+@_group_argument
+@json_option
+@pass_settings
+def show(settings: Settings, group: str) -> None:
+    """Show what a group is and how it stands."""
+    with settings.connect() as client:
+        found = client.call(schema.GROUP_SHOW, schema.GroupParams(group=group))
+    settings.emit(found, _group_text(found))
+
+
+def _group_text(group: Group) -> str:
+    if not group.restrict_publish:
+        publishing = "every member may share"
+    elif group.authority:
+        publishing = "only those whom you authorise may share (swarm group invite --publisher)"
+    else:
+        publishing = "restricted, you may share" if group.may_publish else "restricted, you may not share"
+    return "\n".join(
+        [
+            f"name        {escape(group.name) if group.name is not None else '(of a single share)'}",
+            f"ID          {group.group_id}",
+            f"members     {count(group.members, 'other')} known, {group.connected} connected",
+            f"shares      {group.shares}",
+            f"offers      {escape(', '.join(group.capabilities))}",
+            f"publishing  {publishing}",
+        ]
+    )
+
+
+@group_command.command("members")
+@_group_argument
+@json_option
+@pass_settings
+def members(settings: Settings, group: str) -> None:
+    """List the known members of a group."""
+    with settings.connect() as client:
+        found = client.call(schema.GROUP_MEMBERS, schema.GroupParams(group=group))
+    header = ("PEER", "STATE", "HEARD", "ADDRESSES")
+    settings.emit(found, table(header, map(_member_row, found.members)))
+
+
+def _member_row(member: Member) -> tuple[str, ...]:
+    state = "you" if member.own else "connected" if member.connected else "away"
+    heard = f"{duration(member.heard_s)} ago" if member.heard_s is not None else ""
+    return member.peer_id, state, heard, escape(" ".join(member.addresses))
+
+
+@group_command.command("invite")
+@_group_argument
+@click.option("--publisher", metavar="PEER-ID", help="Also authorise this peer to share, where that is restricted.")
+@click.option("--valid", metavar="DAYS", type=click.FloatRange(min=0), help="How long the authorisation holds.")
+@json_option
+@pass_settings
+def invite(settings: Settings, group: str, publisher: str | None, valid: float | None) -> None:
+    """Print a ticket that lets its reader into a group. It is a secret."""
+    seconds = valid * 86400 if valid is not None else None
+    params = schema.GroupInviteParams(group=group, publisher=publisher, valid_s=seconds)
+    with settings.connect() as client:
+        invitation = client.call(schema.GROUP_INVITE, params)
+    settings.emit(invitation, invitation.ticket)
+    _explain(settings, invitation.ticket)
+
+
+def _explain(settings: Settings, ticket: str) -> None:
+    if settings.is_watched:
+        show_ticket(settings, ticket)
+        settings.say("Whoever has the ticket becomes a member with:", "", f"  swarm group join {ticket}", "")
+
+
+@group_command.command("leave")
+@_group_argument
+@json_option
+@pass_settings
+def leave(settings: Settings, group: str) -> None:
+    """Leave a group: stop sharing and fetching in it, forget its secret. Files stay."""
+    with settings.connect() as client:
+        left = client.call(schema.GROUP_LEAVE, schema.GroupParams(group=group))
+    settings.emit(left, f"left {group_label(left.group_id, left.name)}")

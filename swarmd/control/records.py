@@ -1,0 +1,338 @@
+"""What the daemon answers and tells: the results, progress and events of the control protocol.
+
+Invariant: JSON keys are the field names; sizes are bytes, rates bytes a second, spans seconds (`_s`), moments
+milliseconds since 1970 (`_at`), IDs base32 text. Names come from strangers: whoever prints one escapes it
+(`schema.escape`). Unknown keys are ignored when decoding, so that a daemon may grow.
+What it does not do: say which method gives what; that is the table in `schema`, which re-exports all of this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Kind = Literal["file", "folder"]
+Order = Literal["rarest", "lowest"]
+Topic = Literal["transfers", "shares", "groups", "members", "peers", "daemon"]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything the daemon answers or tells."""
+
+
+# --- the node ---------------------------------------------------------------------------------------------
+
+
+class Version(Result, frozen=True, kw_only=True):
+    """`version`: the daemon's release."""
+
+    version: str
+
+
+class NodeId(Result, frozen=True, kw_only=True):
+    """`id`: who this node is to others."""
+
+    peer_id: str
+
+
+class Status(Result, frozen=True, kw_only=True):
+    """`status`: the node at a glance. `sessions`, `groups`, `shares`, `transfers` are counts.
+
+    `active`: every transfer that is not done, each with what it waits for. `notes`: what the user should know
+    and may mend (mDNS could not start, a shared file changed), one sentence each.
+    """
+
+    peer_id: str
+    version: str
+    pid: int
+    uptime_s: float
+    state_dir: str
+    socket: str
+    listen: list[str]
+    mdns: bool
+    sessions: int
+    groups: int
+    shares: int
+    transfers: int
+    download_rate: float
+    upload_rate: float
+    received_bytes: int
+    sent_bytes: int
+    download_limit: float | None
+    upload_limit: float | None
+    active: list[Transfer]
+    notes: list[str]
+
+
+# --- sharing ----------------------------------------------------------------------------------------------
+
+
+class Share(Result, frozen=True, kw_only=True):
+    """`share`: what was published. With a group of its own the ticket is a secret that lets its reader in."""
+
+    ticket: str
+    content_id: str
+    name: str
+    size: int
+    kind: Kind
+    files: int
+    path: str
+    group_id: str
+    group_name: str | None
+    """None for the unlisted group of a single share."""
+
+
+class ShareProgress(Result, frozen=True, kw_only=True):
+    """How far a `share` is; at most 10 a second. Totals are None until the folder has been walked."""
+
+    files: int
+    total_files: int | None
+    bytes: int
+    total_bytes: int | None
+
+
+class Unshared(Result, frozen=True, kw_only=True):
+    """`unshare`: what is no longer published."""
+
+    name: str
+    content_id: str
+    group_id: str
+
+
+class Listing(Result, frozen=True, kw_only=True):
+    """One share of a group's catalogue. `path`: where it lies complete on this machine, if it does."""
+
+    name: str
+    content_id: str
+    size: int
+    kind: Kind
+    group_id: str
+    group_name: str | None
+    publisher: str
+    own: bool
+    created_at: int
+    path: str | None
+
+
+class Listings(Result, frozen=True, kw_only=True):
+    """`ls`."""
+
+    shares: list[Listing]
+
+
+# --- transfers --------------------------------------------------------------------------------------------
+
+
+TransferState = Literal["metadata", "downloading", "finishing", "done", "paused", "failed"]
+"""metadata: the list of files is not complete yet. downloading: data may flow. finishing: all there, being
+synced and named. paused: by the user or, with `waiting.code` disk_full, until there is room. failed: see
+`error`."""
+
+
+class Waiting(Result, frozen=True, kw_only=True):
+    """Why a transfer stands still. Set as soon as nothing arrives; `since_s` tells a hiccup from a halt.
+
+    code: no_members, nobody_has_it, missing_chunks, metadata, slow_peers, rate_limited, paused, disk_full,
+    or another short word. text: one sentence for a human, names the cause and, where there is one, the next
+    step.
+    """
+
+    code: str
+    text: str
+    since_s: float
+
+
+class Failure(Result, frozen=True, kw_only=True):
+    """An error as data: a code of `swarmd.core.errors` and its message."""
+
+    code: str
+    message: str
+
+
+class Source(Result, frozen=True, kw_only=True):
+    """What one peer gave to a transfer."""
+
+    peer_id: str
+    address: str | None
+    received_bytes: int
+
+
+class Transfer(Result, frozen=True, kw_only=True):
+    """One download. Unknown values are None (name and size before the first metadata).
+
+    peers: connected members that have some of it. members: connected members of its group.
+    have_bytes: verified and stored, of which `reused_bytes` came from this machine; received_bytes: payload
+    from peers. sources: only in answers to `transfers` and `transfer.wait`, empty in progress and events.
+    """
+
+    id: str
+    content_id: str
+    name: str | None
+    kind: Kind | None
+    group_id: str
+    group_name: str | None
+    target: str | None
+    state: TransferState
+    order: Order
+    size: int | None
+    have_bytes: int
+    reused_bytes: int
+    received_bytes: int
+    sent_bytes: int
+    rate: float
+    eta_s: float | None
+    peers: int
+    members: int
+    created_at: int
+    waiting: Waiting | None = None
+    error: Failure | None = None
+    sources: list[Source] = []
+
+
+class Data(Result, frozen=True, kw_only=True):
+    """`transfer.read`: up to `length` verified bytes (base64 in JSON); empty at the end of the file only."""
+
+    data: bytes
+    size: int
+
+
+class Transfers(Result, frozen=True, kw_only=True):
+    """`transfers`: oldest first."""
+
+    transfers: list[Transfer]
+
+
+class Removed(Result, frozen=True, kw_only=True):
+    """`rm`: left: the path that stays on disk, if any."""
+
+    id: str
+    name: str | None
+    left: str | None
+
+
+# --- groups -----------------------------------------------------------------------------------------------
+
+
+class Group(Result, frozen=True, kw_only=True):
+    """One group of ours. members: known ones besides us; connected: those with a session now."""
+
+    group_id: str
+    name: str | None
+    unlisted: bool
+    capabilities: list[str]
+    restrict_publish: bool
+    authority: bool
+    """True when this node holds the key that authorises publishers."""
+    may_publish: bool
+    members: int
+    connected: int
+    shares: int
+    joined_at: int
+
+
+class GroupCreated(Group, frozen=True, kw_only=True):
+    """`group.create`: the group and the ticket that lets others in (a secret)."""
+
+    ticket: str
+
+
+class Groups(Result, frozen=True, kw_only=True):
+    """`group.list`."""
+
+    groups: list[Group]
+
+
+class Member(Result, frozen=True, kw_only=True):
+    """One member of a group. `own` is this node. heard_s: how long ago it was last heard of."""
+
+    peer_id: str
+    own: bool
+    connected: bool
+    addresses: list[str]
+    heard_s: float | None
+
+
+class Members(Result, frozen=True, kw_only=True):
+    """`group.members`."""
+
+    members: list[Member]
+
+
+class Invitation(Result, frozen=True, kw_only=True):
+    """`group.invite`: the ticket is a secret."""
+
+    ticket: str
+    group_id: str
+    name: str | None
+
+
+class GroupLeft(Result, frozen=True, kw_only=True):
+    """`group.leave`."""
+
+    group_id: str
+    name: str | None
+
+
+# --- peers ------------------------------------------------------------------------------------------------
+
+
+class Peer(Result, frozen=True, kw_only=True):
+    """A node we have a session with or dial. Group names are None-free: an unlisted group shows its short
+    ID."""
+
+    peer_id: str | None
+    address: str
+    state: Literal["connected", "dialing", "waiting"]
+    transport: str | None = None
+    inbound: bool = False
+    groups: list[str] = []
+    connected_s: float | None = None
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    rtt_s: float | None = None
+    redial_s: float | None = None
+    error: str | None = None
+
+
+class Peers(Result, frozen=True, kw_only=True):
+    """`peer.list`."""
+
+    peers: list[Peer]
+
+
+# --- events -----------------------------------------------------------------------------------------------
+
+
+class Subscribed(Result, frozen=True, kw_only=True):
+    """`subscribe`."""
+
+    topics: list[Topic]
+
+
+class MemberChange(Result, frozen=True, kw_only=True):
+    """Events `members`: joined, left (the link to that member, not its membership)."""
+
+    group_id: str
+    peer_id: str
+    address: str | None
+
+
+class Notice(Result, frozen=True, kw_only=True):
+    """Events `daemon`: reloaded, stopping, warning."""
+
+    text: str
+
+
+class Event(Result, frozen=True, kw_only=True):
+    """One event as a client sees it: `data` is of the type that EVENTS has for the topic."""
+
+    topic: Topic
+    name: str
+    data: Any
+
+
+class Lost(Result, frozen=True, kw_only=True):
+    """In the place of `count` events that were dropped because they were not read in time."""
+
+    count: int

@@ -1,0 +1,30 @@
+r"""Making text from elsewhere safe to print.
+
+A name chosen by a stranger may hold escape sequences that recolour, retitle or rewrite a terminal, line
+breaks that fake a further row, or direction overrides that show `gpj.exe` as `exe.jpg`. `escape` makes each
+of them visible as `\x1b` or `\u202e`.
+
+Invariant: what `escape` returns is printable and on one line; applied twice it changes nothing more. It is
+for eyes: since a backslash stays one, the result cannot be turned back.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"
+"""Zero-width joiner and non-joiner: Persian, Indic scripts and emoji need them, and they move nothing."""
+
+
+def escape(text: str) -> str:
+    """`text` with everything that is not plainly visible written out."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character in _JOINERS or unicodedata.category(character) not in _HIDDEN_CATEGORIES:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

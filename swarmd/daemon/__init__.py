@@ -1,0 +1,1 @@
+"""Composition: configuration, logs, systemd, supervision, and the only place that constructs things."""

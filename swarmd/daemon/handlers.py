@@ -1,0 +1,190 @@
+"""The commands of the control socket about the node, shares, groups and peers; `handlers_transfers` has the rest.
+
+Each handler takes the checked parameters of `control.schema`, calls one part of the node, and words the answer. What
+can go wrong is raised as the LocalError that the schema names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from swarmd import __version__
+from swarmd.control import dispatch, records, schema
+from swarmd.control.dispatch import Caller, bind
+from swarmd.core.addresses import Address
+from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
+from swarmd.core.ids import GroupId, PeerId
+from swarmd.daemon.handlers_transfers import TransferHandlers
+from swarmd.groups.tickets import GroupTicket, ObjectTicket, parse_ticket
+from swarmd.store.tables.addresses import AddressRow
+
+if TYPE_CHECKING:
+    from swarmd.daemon.node import Node
+
+_JOIN_TIMEOUT = 12.0  # a little more than a peer has for its proof
+
+
+class Handlers:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._transfers = TransferHandlers(node)
+
+    def table(self) -> dispatch.Handlers:
+        """Every method of the schema."""
+        return dict(
+            [
+                bind(schema.STATUS, self.status),
+                bind(schema.ID, self.id),
+                bind(schema.VERSION, self.version),
+                bind(schema.SHARE, self.share),
+                bind(schema.UNSHARE, self.unshare),
+                bind(schema.LS, self.ls),
+                bind(schema.GROUP_CREATE, self.group_create),
+                bind(schema.GROUP_JOIN, self.group_join),
+                bind(schema.GROUP_LIST, self.group_list),
+                bind(schema.GROUP_SHOW, self.group_show),
+                bind(schema.GROUP_MEMBERS, self.group_members),
+                bind(schema.GROUP_INVITE, self.group_invite),
+                bind(schema.GROUP_LEAVE, self.group_leave),
+                bind(schema.PEER_ADD, self.peer_add),
+                bind(schema.PEER_LIST, self.peer_list),
+                *self._transfers.table(),
+            ]
+        )
+
+    # The node ---------------------------------------------------------------------------------------------------
+
+    async def status(self, params: schema.NoParams, caller: Caller) -> records.Status:
+        return self._node.reports.status()
+
+    async def id(self, params: schema.NoParams, caller: Caller) -> records.NodeId:
+        return records.NodeId(peer_id=str(self._node.peer_id))
+
+    async def version(self, params: schema.NoParams, caller: Caller) -> records.Version:
+        return records.Version(version=__version__)
+
+    # Shares -----------------------------------------------------------------------------------------------------
+
+    async def share(self, params: schema.ShareParams, caller: Caller) -> records.Share:
+        node = self._node
+        group = node.memberships.find(params.group) if params.group is not None else None
+        progress = _Progress(node, caller)
+        made = await node.shares.share(params.path, group, params.name, progress)
+        record, shared = made.record, made.shared
+        return records.Share(
+            ticket=made.ticket,
+            content_id=str(record.share.content_id),
+            name=record.share.name,
+            size=record.share.size,
+            kind="folder" if shared.is_folder else "file",
+            files=shared.n_files,
+            path=shared.path,
+            group_id=str(record.group_id),
+            group_name=node.memberships.name(record.group_id),
+        )
+
+    async def unshare(self, params: schema.UnshareParams, caller: Caller) -> records.Unshared:
+        group = self._group(params.group)
+        record = await self._node.shares.unshare(params.name, group)
+        return records.Unshared(
+            name=record.share.name, content_id=str(record.share.content_id), group_id=str(record.group_id)
+        )
+
+    async def ls(self, params: schema.LsParams, caller: Caller) -> records.Listings:
+        found = self._node.memberships.records(self._group(params.group))
+        return records.Listings(shares=[self._node.reports.listing(record) for record in found])
+
+    # Groups -----------------------------------------------------------------------------------------------------
+
+    async def group_create(self, params: schema.GroupCreateParams, caller: Caller) -> records.GroupCreated:
+        node = self._node
+        group = await node.memberships.create(params.name, restrict_publish=params.restrict_publish)
+        made = node.reports.group(group)
+        ticket = node.memberships.invitation(group, None, None).text()
+        return records.GroupCreated(**{name: getattr(made, name) for name in made.__struct_fields__}, ticket=ticket)
+
+    async def group_join(self, params: schema.GroupJoinParams, caller: Caller) -> records.Group:
+        node = self._node
+        ticket = parse_ticket(params.ticket)
+        if not isinstance(ticket, GroupTicket | ObjectTicket):
+            raise NotAllowed("this ticket names a share for members of its group: only `swarm group invite` lets in")
+        authorisation = ticket.authorisation if isinstance(ticket, GroupTicket) else None
+        group, warning = await node.memberships.join(ticket.spec, ticket.contacts, authorisation)
+        if warning:
+            node.notice("warning", warning)
+        node.wake()
+        return node.reports.group(group)
+
+    async def group_list(self, params: schema.GroupListParams, caller: Caller) -> records.Groups:
+        memberships = self._node.memberships
+        return records.Groups(
+            groups=[
+                self._node.reports.group(group)
+                for group in memberships.all()
+                if params.unlisted or memberships.spec(group).is_listed
+            ]
+        )
+
+    async def group_show(self, params: schema.GroupParams, caller: Caller) -> records.Group:
+        return self._node.reports.group(self._node.memberships.find(params.group))
+
+    async def group_members(self, params: schema.GroupParams, caller: Caller) -> records.Members:
+        return self._node.reports.members(self._node.memberships.find(params.group))
+
+    async def group_invite(self, params: schema.GroupInviteParams, caller: Caller) -> records.Invitation:
+        memberships = self._node.memberships
+        group = memberships.find(params.group)
+        publisher = PeerId.parse(params.publisher) if params.publisher is not None else None
+        ticket = memberships.invitation(group, publisher, params.valid_s)
+        return records.Invitation(ticket=ticket.text(), group_id=str(group), name=memberships.name(group))
+
+    async def group_leave(self, params: schema.GroupParams, caller: Caller) -> records.GroupLeft:
+        node = self._node
+        group = node.memberships.find(params.group)
+        name, report = node.memberships.name(group), node.reports.group(group)
+        await node.transfers.leave_group(group)
+        node.serving.leave_group(group)
+        await node.memberships.leave(group)
+        node.reports.group_left(report)
+        return records.GroupLeft(group_id=str(group), name=name)
+
+    # Peers ------------------------------------------------------------------------------------------------------
+
+    async def peer_add(self, params: schema.PeerAddParams, caller: Caller) -> records.Peer:
+        """The first attempt is awaited until a group is joined with whoever answers, or none is."""
+        node = self._node
+        address = Address.parse(params.address)
+        if not address.is_dialable:
+            raise InvalidArgument(f"{address} is not an address that can be dialled")
+        node.dialer.name(address)
+        await node.ledger.run(lambda: node.store.addresses.put(AddressRow(str(address), None, 0.0)))
+        peer = await node.dialer.dial_named(address)
+        connection = node.peers.connection(peer)
+        if connection is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JOIN_TIMEOUT):
+                    await connection.settled.wait()
+        if connection is None or not connection.groups:
+            raise NoPeers(
+                f"{address} is peer {peer.short}, but no group is shared with it: join one with a ticket of its"
+            )
+        return node.reports.peer(connection)
+
+    async def peer_list(self, params: schema.NoParams, caller: Caller) -> records.Peers:
+        return self._node.reports.peers()
+
+    def _group(self, reference: str | None) -> GroupId | None:
+        return self._node.memberships.find(reference) if reference is not None else None
+
+
+class _Progress:
+    """Progress of hashing, told from a worker thread, passed on from the loop."""
+
+    def __init__(self, node: Node, caller: Caller) -> None:
+        self._node, self._caller = node, caller
+
+    def __call__(self, n_bytes: int, n_files: int) -> None:
+        report = records.ShareProgress(files=n_files, total_files=None, bytes=n_bytes, total_bytes=None)
+        self._node.loop.call_soon_threadsafe(self._caller.progress, report)

@@ -1,0 +1,202 @@
+"""The commands of the control socket about downloads: get, wait, read, list, pause, resume, rm."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from swarmd.control import records, schema
+from swarmd.control.dispatch import Caller, Handler, bind
+from swarmd.core.errors import (
+    Conflict,
+    Incomplete,
+    InvalidArgument,
+    LocalError,
+    NoPeers,
+    NotAllowed,
+    NotFound,
+    TimedOut,
+)
+from swarmd.core.ids import TEXT_LETTERS, ContentId, GroupId
+from swarmd.daemon.transfer import Transfer, TransferState
+from swarmd.groups.tickets import GroupTicket, ObjectTicket, is_ticket, parse_ticket
+from swarmd.store.entries import EntryKind
+
+if TYPE_CHECKING:
+    from swarmd.daemon.node import Node
+
+_PROGRESS_PERIOD = 0.2
+
+
+class TransferHandlers:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def table(self) -> list[tuple[str, Handler]]:
+        return [
+            bind(schema.GET, self.get),
+            bind(schema.WAIT, self.wait),
+            bind(schema.READ, self.read),
+            bind(schema.TRANSFERS, self.transfers),
+            bind(schema.PAUSE, self.pause),
+            bind(schema.RESUME, self.resume),
+            bind(schema.RM, self.rm),
+        ]
+
+    async def get(self, params: schema.GetParams, caller: Caller) -> records.Transfer:
+        node = self._node
+        group, content_id, name = await self._find(params)
+        transfer = await node.transfers.create(
+            group, content_id, name, params.target_dir, params.order, params.overwrite
+        )
+        if transfer.is_temporary:
+            caller.when_closed(partial(self._drop, transfer))
+        node.wake()
+        return node.reports.transfer(transfer)
+
+    async def wait(self, params: schema.WaitParams, caller: Caller) -> records.Transfer:
+        transfer = self._node.transfers.get(params.id)
+        while not transfer.finished.is_set():
+            self._check(transfer, params.idle_timeout_s)
+            caller.progress(self._node.reports.transfer(transfer))
+            await _first_of(transfer.finished.wait(), _PROGRESS_PERIOD)
+        self._check(transfer, None)
+        return self._node.reports.transfer(transfer, with_sources=True)
+
+    async def read(self, params: schema.ReadParams, caller: Caller) -> records.Data:
+        """Bytes as soon as the chunk that holds `offset` is here."""
+        transfer = self._node.transfers.get(params.id)
+        while not self._has_byte(transfer, params.offset):
+            self._check(transfer, params.idle_timeout_s)
+            caller.progress(self._node.reports.transfer(transfer))
+            await _first_of(transfer.wait_for_chunks(), _PROGRESS_PERIOD)
+        root = transfer.download.root
+        assert root is not None
+        length = min(params.length, root.chunk_size - params.offset % root.chunk_size)
+        data = await self._node.disk.run(partial(transfer.download.read_range, params.offset, length))
+        return records.Data(data=data, size=root.total_size)
+
+    async def transfers(self, params: schema.TransfersParams, caller: Caller) -> records.Transfers:
+        node = self._node
+        if params.id is not None:
+            listed = [node.transfers.get(params.id)]
+        else:
+            group = node.memberships.find(params.group) if params.group is not None else None
+            listed = [transfer for transfer in node.transfers.all() if group in (None, transfer.group)]
+        return records.Transfers(transfers=[node.reports.transfer(each, with_sources=True) for each in listed])
+
+    async def pause(self, params: schema.TransferParams, caller: Caller) -> records.Transfer:
+        transfer = self._node.transfers.get(params.id)
+        await transfer.pause()
+        return self._node.reports.transfer(transfer)
+
+    async def resume(self, params: schema.TransferParams, caller: Caller) -> records.Transfer:
+        transfer = self._node.transfers.get(params.id)
+        await transfer.resume()
+        return self._node.reports.transfer(transfer)
+
+    async def rm(self, params: schema.RmParams, caller: Caller) -> records.Removed:
+        transfer = self._node.transfers.get(params.id)
+        name = transfer.download.row.name
+        left = await self._node.transfers.remove(transfer, params.delete_data)
+        return records.Removed(id=transfer.id, name=name, left=left)
+
+    # What to fetch ----------------------------------------------------------------------------------------------
+
+    async def _find(self, params: schema.GetParams) -> tuple[GroupId, ContentId, str]:
+        """The group, the object and its name."""
+        if is_ticket(params.source):
+            return await self._find_ticket(params.source)
+        group = self._node.memberships.find(params.group) if params.group is not None else None
+        return self._find_share(params.source.strip(), group)
+
+    async def _find_ticket(self, text: str) -> tuple[GroupId, ContentId, str]:
+        ticket = parse_ticket(text)
+        if isinstance(ticket, GroupTicket):
+            raise InvalidArgument(
+                "this is a group's ticket: join it with `swarm group join`, then get a share by its name"
+            )
+        memberships = self._node.memberships
+        if isinstance(ticket, ObjectTicket):
+            group, _ = await memberships.join(ticket.spec, ticket.contacts, None)
+        elif ticket.group_id in memberships:
+            group = ticket.group_id
+        else:
+            raise NotAllowed(
+                f"this ticket works for members of group {ticket.group_id.short} only:"
+                " ask one of them for a ticket of `swarm group invite`"
+            )
+        return group, ticket.object.content_id, ticket.object.name
+
+    def _find_share(self, reference: str, group: GroupId | None) -> tuple[GroupId, ContentId, str]:
+        memberships = self._node.memberships
+        content_id = _content_id(reference)
+        found = memberships.find_shares(group, name=reference)
+        if not found and content_id is not None:
+            found = memberships.find_shares(group, content_id=content_id)[:1]
+        if not found:
+            where = "this group" if group is not None else "any group of this node"
+            raise NotFound(f"nothing named {reference!a} is shared in {where}: `swarm ls` shows what is")
+        if len({(record.group_id, record.share.content_id) for record in found}) > 1:
+            listed = ", ".join(f"{record.share.content_id} by {record.publisher.short}" for record in found)
+            raise Conflict(f"{reference!a} is shared {len(found)} times; say which by its content ID: {listed}")
+        record = found[0]
+        return record.group_id, record.share.content_id, record.share.name
+
+    # How it stands ----------------------------------------------------------------------------------------------
+
+    def _check(self, transfer: Transfer, idle_timeout: float | None) -> None:
+        """Raise what a waiting caller is to be told, if anything."""
+        if transfer.error is not None:
+            raise transfer.error
+        if transfer.state is TransferState.DONE:
+            return
+        if not self._node.transfers.has(transfer):
+            raise Incomplete(f"transfer {transfer.id} was removed")
+        if transfer.standing is not None:
+            raise _with_hint(transfer.standing.error, "the transfer goes on by itself when there is room")
+        if transfer.is_paused:
+            raise Incomplete(f"transfer {transfer.id} is paused: swarm resume {transfer.id}")
+        if idle_timeout is not None and self._node.now - transfer.moved_at >= idle_timeout:
+            progress = self._node.exchange.progress(transfer.content_id)
+            report = self._node.reports.transfer(transfer)
+            text = report.waiting.text if report.waiting is not None else "nothing arrives"
+            kind = NoPeers if progress is None or not progress.peers else TimedOut
+            raise kind(f"nothing has arrived for {idle_timeout:.0f} s: {text}")
+
+    def _has_byte(self, transfer: Transfer, offset: int) -> bool:
+        """Whether a read at `offset` gives something, the end of the file included."""
+        root = transfer.download.root
+        if root is None:
+            return False
+        if root.kind is not EntryKind.FILE:
+            raise InvalidArgument("only a single file can be read as a stream, and this is a folder")
+        if transfer.state is TransferState.DONE or offset >= root.total_size:
+            return transfer.state is not TransferState.METADATA or offset < root.total_size
+        return offset // root.chunk_size in transfer.download.have
+
+    def _drop(self, transfer: Transfer) -> None:
+        """The connection that a temporary transfer belongs to is gone."""
+        if self._node.transfers.has(transfer):
+            self._node.in_background(f"drop {transfer.id}", partial(self._node.transfers.remove, transfer, True))
+
+
+def _content_id(reference: str) -> ContentId | None:
+    try:
+        return ContentId.parse(reference) if len(reference) == TEXT_LETTERS else None
+    except InvalidArgument:
+        return None
+
+
+def _with_hint(error: LocalError, hint: str) -> LocalError:
+    return type(error)(f"{error}; {hint}")
+
+
+async def _first_of(coroutine: Any, timeout: float) -> None:
+    """Wait for it, but no longer than that."""
+    try:
+        async with asyncio.timeout(timeout):
+            await coroutine
+    except TimeoutError:
+        return

@@ -1,0 +1,118 @@
+"""Publishing: from a path to a ticket, and back.
+
+A share is a signed record in a group's catalogue (`groups.catalogue`) plus an object that is served in that group
+(`serving`). Without a group a new unlisted one is made for the one share, and goes with it; sharing the same thing
+again gives the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from dataclasses import dataclass
+
+from swarmd.core.errors import AlreadyExists, Conflict, NotFound
+from swarmd.core.ids import GroupId
+from swarmd.daemon.memberships import Memberships
+from swarmd.daemon.serving import Serving, serve_quietly
+from swarmd.daemon.workers import Workers
+from swarmd.groups.records import Record, Share, ShareKind
+from swarmd.groups.tickets import MemberObjectTicket, NamedObject, ObjectTicket
+from swarmd.store.hashing import Progress
+from swarmd.store.share import SharedObject
+from swarmd.store.source import ObjectSource
+from swarmd.store.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What `share` made."""
+
+    shared: SharedObject
+    record: Record
+    ticket: str
+
+
+class Shares:
+    def __init__(self, store: Store, serving: Serving, memberships: Memberships, slow: Workers) -> None:
+        self._store, self._serving, self._memberships, self._slow = store, serving, memberships, slow
+
+    async def load(self) -> None:
+        """Serve everything of ours that the catalogues name."""
+        for record in self._memberships.own_records():
+            await serve_quietly(self._serving, record.group_id, record.share.content_id, record.share.name)
+
+    async def share(self, path: str, group: GroupId | None, name: str | None, progress: Progress) -> Shared:
+        """Read what has to be read, publish, serve. Reading stops when the caller is cancelled."""
+        name = name or os.path.basename(os.path.normpath(path))
+        cancel = threading.Event()
+        try:
+            shared = await self._slow.run(lambda: self._store.share(path, progress, cancel))
+        except asyncio.CancelledError:
+            cancel.set()
+            raise
+        kind = ShareKind.FOLDER if shared.is_folder else ShareKind.FILE
+        share = Share(name, shared.content_id, shared.size, kind)
+        if group is None:
+            group = self._unlisted_group(share) or await self._memberships.create_unlisted()
+        old = self._record(group, share)
+        record = old if old is not None and old.share == share else await self._memberships.publish(group, share)
+        if old is not None and old.share.content_id != share.content_id:
+            self._serving.withdraw(group, old.share.content_id)
+        source = await self._slow.run(lambda: self._store.open_object(shared.content_id))
+        self._serving.remember(group, source)
+        return Shared(shared, record, self._ticket(group, share))
+
+    async def unshare(self, name: str, group: GroupId | None) -> Record:
+        """By name or content ID; NotFound, or Conflict when it is shared in several groups."""
+        found = [
+            record
+            for record in self._memberships.own_records()
+            if name in (record.share.name, str(record.share.content_id)) and group in (None, record.group_id)
+        ]
+        if not found:
+            raise NotFound(f"this node shares nothing named {name!a}: `swarm ls` lists what it does")
+        if len(found) > 1:
+            raise Conflict(f"{name!a} is shared {len(found)} times: say which with --group, or by its content ID")
+        record = found[0]
+        await self._memberships.unpublish(record.group_id, record.share.name)
+        self._serving.withdraw(record.group_id, record.share.content_id)
+        if not self._memberships.spec(record.group_id).is_listed:
+            await self._memberships.leave(record.group_id)
+        return record
+
+    def _unlisted_group(self, share: Share) -> GroupId | None:
+        """The unlisted group in which we share exactly this already."""
+        for record in self._memberships.own_records():
+            if record.share == share and not self._memberships.spec(record.group_id).is_listed:
+                return record.group_id
+        return None
+
+    def _record(self, group: GroupId, share: Share) -> Record | None:
+        """What we share under this name. AlreadyExists when that lies elsewhere: then it is no newer state of it."""
+        for record in self._memberships.own_records(group):
+            if record.share.name == share.name:
+                source = self._serving.source(record.share.content_id)
+                if record.share == share or source is None or self._is_gone(source):
+                    return record
+                raise AlreadyExists(
+                    f"this node shares another object named {share.name!a} in this group ({source.path}):"
+                    " give this one another name with --name, or unshare the other"
+                )
+        return None
+
+    def _is_gone(self, source: ObjectSource) -> bool:
+        """Its path holds another object by now: sharing a path again moves it."""
+        shared = self._store.object_at(source.path)
+        return shared is None or shared.content_id != source.content_id
+
+    def _ticket(self, group: GroupId, share: Share) -> str:
+        named = NamedObject(share.content_id, share.name, share.size)
+        spec = self._memberships.spec(group)
+        if spec.is_listed:
+            return MemberObjectTicket(group, named).text()
+        return ObjectTicket(spec, named, self._memberships.own_contacts()).text()

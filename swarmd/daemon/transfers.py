@@ -1,0 +1,199 @@
+"""All downloads of a node: made by `get`, found again after a restart, one at a time for each object.
+
+It is the exchange's `TransferSink`: what concerns one download goes to its `Transfer`.
+
+What is done stays listed, and served in its group, until `rm`. Temporary transfers (`get --stdout`) live in the
+state folder and go with the connection that asked for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from swarmd.core.clock import Clock
+from swarmd.core.errors import IntegrityError, LocalError, NotFound, RemoteError
+from swarmd.core.ids import ContentId, GroupId
+from swarmd.daemon.exchange import Exchange
+from swarmd.daemon.serving import Serving, serve_quietly
+from swarmd.daemon.transfer import Transfer, TransferState
+from swarmd.daemon.workers import Workers
+from swarmd.replication.shape import MetaKind
+from swarmd.store.download import Download
+from swarmd.store.source import ObjectSource, SourceChanged
+from swarmd.store.store import DownloadRequest, Order, Store
+
+log = logging.getLogger(__name__)
+
+
+class TransfersObserver(Protocol):
+    """Who is told what becomes of transfers and of what they have left."""
+
+    def transfer_changed(self, transfer: Transfer, what: str) -> None: ...
+    def source_changed(self, content_id: ContentId, error: SourceChanged) -> None: ...
+
+
+class Transfers:
+    def __init__(
+        self,
+        store: Store,
+        exchange: Exchange,
+        serving: Serving,
+        slow: Workers,
+        observer: TransfersObserver,
+        temporary: Path,
+        clock: Clock,
+    ) -> None:
+        self._store, self._exchange, self._serving = store, exchange, serving
+        self._slow, self._observer = slow, observer
+        self._temporary, self._clock = temporary, clock
+        self._transfers: dict[str, Transfer] = {}
+        self._active: dict[ContentId, Transfer] = {}
+
+    # Commands ---------------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Go on with everything that was under way when the daemon stopped."""
+        await self._slow.run(lambda: shutil.rmtree(self._temporary, ignore_errors=True))
+        for download in await self._slow.run(self._store.downloads):
+            if Path(download.row.target).is_relative_to(self._temporary) or download.row.group_id is None:
+                await self._slow.run(partial(self._store.discard_download, download.id, delete_data=True))
+                continue
+            transfer = self._adopt(download, download.row.group_id)
+            if transfer.state is TransferState.DONE:
+                await serve_quietly(self._serving, transfer.group, transfer.content_id, download.path)
+
+    async def stop(self) -> None:
+        """Commit what there is of each."""
+        for transfer in self._transfers.values():
+            if transfer.is_active:
+                await transfer.stop()
+
+    def all(self) -> list[Transfer]:
+        """Oldest first."""
+        return list(self._transfers.values())
+
+    def get(self, transfer_id: str) -> Transfer:
+        transfer = self._transfers.get(transfer_id)
+        if transfer is None:
+            raise NotFound(f"there is no transfer {transfer_id!a}: `swarm transfers` lists them")
+        return transfer
+
+    def has(self, transfer: Transfer) -> bool:
+        """Whether it is still listed."""
+        return self._transfers.get(transfer.id) is transfer
+
+    async def create(
+        self, group: GroupId, content_id: ContentId, name: str, target: str | None, order: Order, overwrite: bool
+    ) -> Transfer:
+        """A transfer to `target`/`name` (None: temporary), started; the one that is on its way there already, if
+        any.
+        """
+        if target is not None:
+            known = self._to_same_place(content_id, os.path.join(target, name))
+            if known is not None:
+                await known.resume()
+                return known
+        folder = target if target is not None else await self._slow.run(partial(self._make_temporary, content_id))
+        request = DownloadRequest(content_id, folder, name, order, group, overwrite)
+        transfer = self._adopt(await self._slow.run(partial(self._store.create_download, request)), group)
+        transfer.is_temporary = target is None
+        self._observer.transfer_changed(transfer, "added")
+        return transfer
+
+    async def remove(self, transfer: Transfer, delete_data: bool) -> str | None:
+        """Forget it; the path that stays on the disk, if any does."""
+        path = transfer.download.path
+        was_done = transfer.state is TransferState.DONE
+        self._transfers.pop(transfer.id, None)
+        self._active.pop(transfer.content_id, None)
+        await transfer.stop()
+        if was_done:
+            self._serving.withdraw(transfer.group, transfer.content_id)
+        else:
+            self._serving.restore(transfer.content_id)
+        await self._slow.run(partial(self._store.discard_download, transfer.id, delete_data))
+        if transfer.is_temporary:
+            await self._slow.run(partial(shutil.rmtree, transfer.download.row.target, ignore_errors=True))
+        self._observer.transfer_changed(transfer, "removed")
+        left = path if was_done else path + ".part"
+        return left if await self._slow.run(lambda: os.path.lexists(left)) else None
+
+    async def leave_group(self, group: GroupId) -> None:
+        """Nothing is fetched in this group any more; what was written stays."""
+        for transfer in [each for each in self._transfers.values() if each.group == group and each.is_active]:
+            await self.remove(transfer, delete_data=False)
+
+    # From the exchange ------------------------------------------------------------------------------------------
+
+    def metadata_stored(self, content_id: ContentId, kind: MetaKind, index: int) -> None:
+        self._active[content_id].metadata_stored(kind, index)
+
+    def object_malformed(self, content_id: ContentId, error: RemoteError) -> None:
+        self._active[content_id].failed(IntegrityError(f"what was published is no valid object: {error}"))
+
+    def disk_failed(self, content_id: ContentId, error: LocalError) -> None:
+        self._active[content_id].failed(error)
+
+    def chunk_written(self, content_id: ContentId, index: int) -> None:
+        self._active[content_id].chunk_written()
+
+    def transfer_completed(self, content_id: ContentId) -> None:
+        if content_id in self._active:
+            self._active[content_id].completed()
+
+    def source_changed(self, content_id: ContentId, error: SourceChanged) -> None:
+        self._observer.source_changed(content_id, error)
+
+    # From transfers ---------------------------------------------------------------------------------------------
+
+    def transfer_changed(self, transfer: Transfer, what: str) -> None:
+        if not transfer.is_active:
+            self._active.pop(transfer.content_id, None)
+            if transfer.error is not None:
+                self._serving.restore(transfer.content_id)
+        else:
+            self._active[transfer.content_id] = transfer
+        self._observer.transfer_changed(transfer, what)
+
+    def transfer_finished(self, transfer: Transfer, source: ObjectSource) -> None:
+        self._serving.remember(transfer.group, source)
+
+    # Inside -----------------------------------------------------------------------------------------------------
+
+    def _adopt(self, download: Download, group: GroupId) -> Transfer:
+        created_at = int(self._clock.wall() * 1000)
+        transfer = Transfer(download, group, self._exchange, self._store, self._slow, self, created_at)
+        self._transfers[transfer.id] = transfer
+        if transfer.is_active:
+            self._active[transfer.content_id] = transfer
+            transfer.start()
+        return transfer
+
+    def _to_same_place(self, content_id: ContentId, path: str) -> Transfer | None:
+        return next(
+            (
+                transfer
+                for transfer in self._transfers.values()
+                if transfer.content_id == content_id
+                and transfer.state is not TransferState.DONE
+                and transfer.download.path == path
+            ),
+            None,
+        )
+
+    def _make_temporary(self, content_id: ContentId) -> str:
+        """A folder of its own for each, since names may be equal."""
+        self._temporary.mkdir(mode=0o700, exist_ok=True)
+        number = 0
+        while True:
+            folder = self._temporary / f"{content_id.short}-{number}"
+            try:
+                folder.mkdir(mode=0o700)
+                return str(folder)
+            except FileExistsError:
+                number += 1

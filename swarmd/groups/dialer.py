@@ -1,0 +1,264 @@
+"""Where members are said to be, and whom to dial next.
+
+In: addresses of peers and addresses without a peer (*hints*), links that open and close, results of dialing.
+Out: candidates, each for one attempt.
+
+A hint is tried unless whoever answers there is a neighbour, however many of them there are: it may lead to a part
+of the group that this one is cut off from. Peers are dialed while more neighbours are wanted. Of a peer's addresses
+the one that answered last comes first, then the better source; the next is tried `STAGGER_PERIOD` later beside
+the first, so that a dead address costs a second and not a time-out.
+
+Invariant: at most `MAX_ADDRESSES` of a peer, `MAX_HINTS` hints and `MAX_DIALS` attempts at once; the owner bounds
+the peers. None of this node's own addresses is ever a candidate.
+
+Not here: who is a member (`groups.membership`), and dialing itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from swarmd.core.addresses import Address
+from swarmd.core.ids import PeerId
+from swarmd.core.rng import Rng
+from swarmd.groups.addressbook import AddressBook
+from swarmd.groups.contacts import MAX_ADDRESSES
+from swarmd.groups.topology import plan_dials
+
+MAX_HINTS = 256
+"""Addresses without a peer, from users, tickets and mDNS."""
+MAX_DIALS = 16
+"""Attempts at once in one group: each is a socket."""
+STAGGER_PERIOD = 1.0
+UNREACHABLE_DIALS = 3
+"""Failed attempts since a link was lost, at least one for each address, after which the peer is unreachable."""
+
+
+class Source(IntEnum):
+    """Where an address comes from; of two the higher is dialed first, and the lower forgotten first."""
+
+    GOSSIP = 1
+    REMEMBERED = 2
+    TICKET = 3
+    ADDED = 4
+    MDNS = 5
+    STATED = 6
+    OBSERVED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Somebody to dial; with `peer_id` None whoever answers will do."""
+
+    peer_id: PeerId | None
+    address: Address
+
+
+@dataclass(slots=True)
+class _Peer:
+    addresses: dict[Address, Source] = field(default_factory=dict)
+    is_linked: bool = False
+    failures: int = 0
+    next_dial_at: float = -math.inf
+
+
+@dataclass(slots=True)
+class _Hint:
+    source: Source
+    answered_by: PeerId | None = None
+    """Who answered there last."""
+
+
+class Dialer:
+    """One group's addresses."""
+
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+        self._book = AddressBook(rng)
+        self._peers: dict[PeerId, _Peer] = {}
+        self._hints: dict[Address, _Hint] = {}
+        self._own_addresses: frozenset[Address] = frozenset()
+        self._wake_at = math.inf
+
+    # addresses
+
+    def set_own_addresses(self, addresses: Iterable[Address]) -> None:
+        """Where this node itself is."""
+        self._own_addresses = frozenset(addresses)
+        for address in self._own_addresses:
+            self.forget_address(address)
+
+    def note(self, peer: PeerId, address: Address, source: Source, now: float) -> None:
+        """`peer` is said to be at `address`. A ninth address takes the place of the worst, or is not kept."""
+        known = self._peers.setdefault(peer, _Peer()).addresses
+        if address in known:
+            known[address] = max(source, known[address])
+            return
+        if address in self._own_addresses or not address.is_dialable:
+            return
+        if len(known) >= MAX_ADDRESSES:
+            worst = self.addresses(peer)[-1]
+            if self._book.answered_at(worst) is not None or known[worst] >= source:
+                return
+            self._drop(peer, worst)
+        known[address] = source
+        self._book.hold(address, peer, now)
+        self._wake_at = min(self._wake_at, now)
+
+    def restate(self, peer: PeerId, addresses: Iterable[tuple[Address, Source]], now: float) -> None:
+        """`peer` itself, or our own eyes, say where it is: that replaces what was so said before."""
+        for address, source in list(self._peers[peer].addresses.items()):
+            if source >= Source.STATED:
+                self._drop(peer, address)
+        for address, source in addresses:
+            self.note(peer, address, source, now)
+
+    def hint(self, address: Address, source: Source, now: float) -> None:
+        """Somebody is said to be at `address`. Beyond `MAX_HINTS` the oldest goes, those of mDNS first."""
+        if address in self._own_addresses or not address.is_dialable:
+            return
+        if address not in self._hints and len(self._hints) >= MAX_HINTS:
+            least = min(self._hints, key=lambda known: self._hints[known].source is not Source.MDNS)
+            del self._hints[least]
+            self._book.release(least, None)
+        self._hints.setdefault(address, _Hint(source))
+        self._book.hold(address, None, now)
+        self._wake_at = min(self._wake_at, now)
+
+    def forget_address(self, address: Address) -> None:
+        """Nobody is there, or only this node itself."""
+        self._hints.pop(address, None)
+        for peer in self._book.holders(address):
+            if peer is None:
+                self._book.release(address, None)
+            else:
+                self._drop(peer, address)
+
+    def forget_peer(self, peer: PeerId) -> None:
+        """`peer` is of no interest any more."""
+        if peer in self._peers:
+            for address in self.addresses(peer):
+                self._drop(peer, address)
+            del self._peers[peer]
+
+    def addresses(self, peer: PeerId) -> tuple[Address, ...]:
+        """Where `peer` is said to be, best first."""
+        known = self._peers[peer].addresses if peer in self._peers else {}
+
+        def preference(address: Address) -> tuple[float, Source]:
+            answered_at = self._book.answered_at(address)
+            return -math.inf if answered_at is None else answered_at, known[address]
+
+        return tuple(sorted(known, key=preference, reverse=True))
+
+    # links and attempts
+
+    def open_link(self, peer: PeerId, address: Address | None, now: float) -> None:
+        """`peer` is a neighbour now; the session leads to `address`, which we may have dialed."""
+        entry = self._peers.setdefault(peer, _Peer())
+        entry.is_linked, entry.failures = True, 0
+        if address is not None and (hint := self._hints.get(address)) is not None:
+            hint.answered_by = peer
+            self.note(peer, address, hint.source, now)
+
+    def close_link(self, peer: PeerId, lasted: float, now: float) -> None:
+        """The link is gone after so many seconds."""
+        entry = self._peers[peer]
+        entry.is_linked = False
+        for address in entry.addresses:
+            self._book.lose(address, lasted, now)
+        self._wake_at = now
+
+    def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
+        """`peer` answered there; if it is a member and not a neighbour yet, `open_link` follows."""
+        self._book.answer(address, now)
+        if (hint := self._hints.get(address)) is not None:
+            hint.answered_by = peer
+        self._wake_at = now
+
+    def dial_failed(self, address: Address, now: float) -> list[PeerId]:
+        """Nobody answered there, or not who should. Returns the peers that have become unreachable by that."""
+        self._book.fail(address, now)
+        self._wake_at = now
+        unreachable = []
+        for peer in self._book.holders(address):
+            if peer is not None and not (entry := self._peers[peer]).is_linked:
+                entry.failures += 1
+                entry.next_dial_at = now
+                if entry.failures >= max(UNREACHABLE_DIALS, len(entry.addresses)):
+                    unreachable.append(peer)
+        return unreachable
+
+    def candidates(self, wanted: int, is_present: Callable[[PeerId], bool], now: float) -> list[Candidate]:
+        """Whom to dial now, present members first, to gain `wanted` neighbours. Asking is dialing."""
+        if now < self._wake_at:
+            return []
+        self._wake_at = math.inf
+        room = MAX_DIALS - self._book.n_dialing(now)
+        hints = [Candidate(None, address) for address in self._hints if self._is_hint_due(address, now)]
+        chosen = hints[: max(room, 0)]
+        self._dial(chosen, now)
+        if wanted > 0:
+            peers = self._plan(min(wanted, room - len(chosen)), wanted, is_present, now)
+            self._dial(peers, now)
+            chosen += peers
+        return chosen
+
+    def next_deadline(self) -> float:
+        """When `candidates` may have something to give; infinity for not before something happens."""
+        return self._wake_at
+
+    def wake(self, now: float) -> None:
+        """More neighbours may be wanted than before."""
+        self._wake_at = min(self._wake_at, now)
+
+    def _plan(self, room: int, wanted: int, is_present: Callable[[PeerId], bool], now: float) -> list[Candidate]:
+        preferred: dict[Address, Candidate] = {}
+        others: dict[Address, Candidate] = {}
+        for peer, entry in self._peers.items():
+            if entry.is_linked:
+                continue
+            wanted -= any(self._book.is_dialing(address, now) for address in entry.addresses)
+            if (candidate := self._due(peer, entry, now)) is not None:
+                (preferred if is_present(peer) else others)[candidate.address] = candidate
+        for address in preferred:
+            others.pop(address, None)
+        room = max(0, min(room, wanted))
+        return plan_dials(list(preferred.values()), list(others.values()), room, self._rng)
+
+    def _due(self, peer: PeerId, entry: _Peer, now: float) -> Candidate | None:
+        due = next((address for address in self.addresses(peer) if self._is_due(address, now)), None)
+        if due is not None and now < entry.next_dial_at:
+            self._wake_at = min(self._wake_at, entry.next_dial_at)
+            return None
+        return Candidate(peer, due) if due else None
+
+    def _is_hint_due(self, address: Address, now: float) -> bool:
+        """It is not, while whoever answers there is a neighbour anyway."""
+        peer = self._hints[address].answered_by
+        is_linked = peer is not None and peer in self._peers and self._peers[peer].is_linked
+        return not is_linked and self._is_due(address, now)
+
+    def _is_due(self, address: Address, now: float) -> bool:
+        """Whether it may be tried now; if not, wake up when it may."""
+        due_at = self._book.due_at(address)
+        if due_at > now:
+            self._wake_at = min(self._wake_at, due_at)
+        return due_at <= now
+
+    def _dial(self, candidates: Iterable[Candidate], now: float) -> None:
+        for candidate in candidates:
+            self._book.dial(candidate.address, now)
+            self._wake_at = min(self._wake_at, self._book.due_at(candidate.address))
+            if candidate.peer_id is not None:
+                entry = self._peers[candidate.peer_id]
+                entry.next_dial_at = now + STAGGER_PERIOD
+                if len(entry.addresses) > 1:
+                    self._wake_at = min(self._wake_at, entry.next_dial_at)
+
+    def _drop(self, peer: PeerId, address: Address) -> None:
+        del self._peers[peer].addresses[address]
+        self._book.release(address, peer)

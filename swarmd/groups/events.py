@@ -1,0 +1,94 @@
+"""What a group tells its driver. Frozen, and in the order in which it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swarmd.core.addresses import Address
+from swarmd.core.ids import PeerId
+from swarmd.groups.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A member was heard of that was not there before: linked to us, or fresh in a neighbour's report."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """It said so, cannot be reached, or nobody has heard of it for 300 s."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class AddressObserved:
+    """A neighbour sees this node at `address` (the port is that of the connection, not of the listener)."""
+
+    peer_id: PeerId
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ShareAdded:
+    """Something is shared now; `previous`: what the publisher shared under the same name until now."""
+
+    record: Record
+    previous: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRemoved:
+    """It is no longer shared."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRecordReturned:
+    """A record of our own came from others that this node did not know: it lost its memory, or runs twice.
+
+    It is in force now, in the place of `previous`. Whoever still shares `previous` publishes it again, whoever
+    does not share `record` unpublishes it; the new seq is higher than both. Comes beside ShareAdded or -Removed.
+    """
+
+    record: Record
+    previous: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStored:
+    """A record, tombstones included, is held now in the place of any with the same key: to be kept on disk."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDropped:
+    """A record is no longer held, and none with its key: to be deleted on disk."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFaulted:
+    """A neighbour does not do what it said (`points` as in RemoteError); found by a timer, so nothing raised."""
+
+    peer_id: PeerId
+    points: int
+    reason: str
+
+
+Event = (
+    MemberJoined
+    | MemberLeft
+    | AddressObserved
+    | ShareAdded
+    | ShareRemoved
+    | OwnRecordReturned
+    | RecordStored
+    | RecordDropped
+    | PeerFaulted
+)

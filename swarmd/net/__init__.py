@@ -1,0 +1,1 @@
+"""Sockets, and the driver that pumps protocol machines: the only place where bytes meet the network."""

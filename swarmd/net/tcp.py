@@ -1,0 +1,322 @@
+"""Driver of TCP sessions: sockets on the asyncio loop, without its transports.
+
+One `TcpLink` pumps one `TcpSession`: the kernel writes into the session's buffer (`recv_into`) and reads from its
+sealed records (`send`), no byte is copied in between, and no work is queued beyond one record, so that priorities are
+decided as late as possible. `TCP_NOTSENT_LOWAT` keeps the kernel's own queue of unsent bytes short for the same reason.
+
+A turn of a link moves at most _TURN_BYTES each way before other links, timers and the control socket have theirs.
+
+The link tells its `Sink` what has happened; it never decides. Every link ends with exactly one `Closed` event and a
+closed socket; `TcpListener.close` and `TcpLink.abort` leave nothing behind on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Protocol
+
+from swarmd.core.addresses import Address
+from swarmd.core.clock import Clock
+from swarmd.core.errors import LocalError
+from swarmd.transport.api import CloseReason, Event, State
+from swarmd.transport.tcp.session import TcpSession
+
+_TURN_BYTES = 2 << 20  # about 3 ms at full speed: what a control request waits at the most for one link
+_NOTSENT_BYTES = 256 * 1024  # what may wait unsent in the kernel, where no priority can overtake it
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes of the send queue not sent yet
+_INT = struct.Struct("i")
+_RTT = struct.Struct("I")
+_RTT_OFFSET, _TCP_INFO_BYTES = 68, 104  # linux/tcp.h: tcpi_rtt of struct tcp_info
+_CLOSE_PERIOD = 2.0  # how long a last CLOSE record may take to leave
+_BACKLOG = 256
+CONNECT_TIMEOUT = 8.0
+
+
+class Sink(Protocol):
+    """Who is told what happens on a link; implemented above, called on the loop."""
+
+    def link_event(self, link: TcpLink, event: Event) -> None: ...
+
+
+class TcpLink:
+    """One connected socket and its session. Start with `start()`; ends by `close`, the peer, or the network.
+
+    LocalError, and the socket is closed, when the connection was gone before it could be looked at.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        session: TcpSession,
+        sink: Sink,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.session = session
+        try:
+            self.remote = Address.of_socket(sock.getpeername())
+            self.local = Address.of_socket(sock.getsockname())
+            tune(sock)
+        except OSError as error:
+            sock.close()
+            raise LocalError(f"the connection was closed at once ({os.strerror(error.errno or 0)})") from None
+        self.received_bytes = self.sent_bytes = 0
+        self._socket, self._sink, self._clock, self._loop = sock, sink, clock, loop
+        self._fd = sock.fileno()
+        self._writing = self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._closing: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._loop.add_reader(self._fd, self._on_readable)
+        self.pump()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._fd < 0
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds there and back as the kernel has smoothed it; None when closed."""
+        if self._fd < 0:
+            return None
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        microseconds: int = _RTT.unpack_from(info, _RTT_OFFSET)[0]
+        return microseconds / 1e6
+
+    def close(self, reason: CloseReason = CloseReason.NORMAL, detail: str = "") -> None:
+        """End the session; the socket follows when the last record has left or _CLOSE_PERIOD is over."""
+        self.session.close(reason, detail)
+        self.pump()
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        self.session.connection_lost("the link was aborted")
+        self._release()
+        self._deliver()
+
+    def pump(self) -> None:
+        """Deliver events, send what can be sent, set the timer. Call after any command to the session."""
+        if self._pumping or self._fd < 0:
+            return
+        self._pumping = True
+        try:
+            self._deliver()
+            self._send()
+            self._deliver()
+        finally:
+            self._pumping = False
+        if self._fd < 0:
+            return
+        if self.session.state is State.CLOSED:
+            self._finish()
+        else:
+            self._set_timer()
+
+    # Socket -----------------------------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        self._pumping = True  # what the sink sends meanwhile goes out in one go below
+        is_sound = False
+        try:
+            self._receive()
+            is_sound = True
+        finally:
+            self._pumping = False
+            if not is_sound:  # a fault of our own: it ends the link that it happened on
+                self.abort()
+        self.pump()
+
+    def _receive(self) -> None:
+        session, budget = self.session, _TURN_BYTES
+        while budget > 0 and session.state is not State.CLOSED:
+            space = session.receive_buffer()
+            try:
+                count = self._socket.recv_into(space)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                session.connection_lost(os.strerror(error.errno or 0))
+                break
+            if not count:
+                session.connection_lost("the other end closed the connection")
+                break
+            budget -= count
+            self.received_bytes += count
+            session.bytes_received(count, self._clock.monotonic())
+            self._deliver()
+            if count < len(space):
+                break
+
+    def _send(self) -> None:
+        session, budget = self.session, _TURN_BYTES
+        while (data := session.data_to_send()) is not None:
+            if budget <= 0 or self._unsent_bytes() >= _NOTSENT_BYTES:
+                self._want_write(True)
+                return
+            try:
+                count = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                self._want_write(True)
+                return
+            except OSError as error:
+                session.connection_lost(os.strerror(error.errno or 0))
+                return
+            budget -= count
+            self.sent_bytes += count
+            session.data_sent(count, self._clock.monotonic())
+            if count < len(data):
+                self._want_write(True)
+                return
+            self._deliver()
+        self._want_write(False)
+
+    def _unsent_bytes(self) -> int:
+        """What the kernel holds and has not sent: TCP_NOTSENT_LOWAT alone does not stop `send` from taking more."""
+        unsent: int = _INT.unpack(fcntl.ioctl(self._fd, _SIOCOUTQNSD, _INT.pack(0)))[0]
+        return unsent
+
+    def _want_write(self, wanted: bool) -> None:
+        if wanted != self._writing:
+            self._writing = wanted
+            if wanted:
+                self._loop.add_writer(self._fd, self.pump)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    def _deliver(self) -> None:
+        while (event := self.session.next_event()) is not None:
+            self._sink.link_event(self, event)
+
+    # Timers and ends --------------------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        """One timer, moved only when it would come too late; when it comes too early it is set again."""
+        deadline = self.session.next_deadline()
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - self._clock.monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.session.handle_timer(self._clock.monotonic())
+        self.pump()
+
+    def _finish(self) -> None:
+        """The session is closed: let its last record out, then close the socket."""
+        if self.session.data_to_send() is None:
+            self._release()
+        elif self._closing is None:
+            self._loop.remove_reader(self._fd)
+            self._closing = self._loop.call_later(_CLOSE_PERIOD, self._release)
+
+    def _release(self) -> None:
+        if self._fd < 0:
+            return
+        self._loop.remove_reader(self._fd)
+        self._want_write(False)
+        for timer in (self._timer, self._closing):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._closing = None
+        self._fd = -1
+        self._socket.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A connection somebody made to us, not yet keyed."""
+
+    socket: socket.socket
+    remote: Address
+
+
+class Acceptor(Protocol):
+    def connection_accepted(self, accepted: Accepted) -> None: ...
+
+
+class TcpListener:
+    """Accepts connections on one address."""
+
+    def __init__(self, address: Address, acceptor: Acceptor, loop: asyncio.AbstractEventLoop) -> None:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.bind((address.host, address.port))
+            self._socket.listen(_BACKLOG)
+        except OSError as error:
+            self._socket.close()
+            raise LocalError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
+        self.address = Address.of_socket(self._socket.getsockname())
+        self._acceptor, self._loop = acceptor, loop
+        loop.add_reader(self._socket.fileno(), self._on_readable)
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+
+    def _on_readable(self) -> None:
+        try:
+            sock, remote = self._socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._pause()
+                return
+            raise
+        sock.setblocking(False)
+        self._acceptor.connection_accepted(Accepted(sock, Address.of_socket(remote)))
+
+    def _pause(self) -> None:
+        """No descriptors left: accepting again at once would spin."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.call_later(1.0, self._resume)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
+
+
+async def connect(address: Address, source: str | None = None) -> socket.socket:
+    """A connected non-blocking socket; LocalError that says why not. `source`: numeric address to call from."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if source is not None:
+            sock.bind((source, 0))
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await asyncio.get_running_loop().sock_connect(sock, (address.host, address.port))
+        return sock
+    except TimeoutError:
+        sock.close()
+        raise LocalError(f"{address} does not answer (tried for {CONNECT_TIMEOUT:.0f} s)") from None
+    except OSError as error:
+        sock.close()
+        raise LocalError(f"{address}: {os.strerror(error.errno or 0)}") from None
+    except BaseException:
+        sock.close()
+        raise
+
+
+def tune(sock: socket.socket) -> None:
+    """No Nagle (records are whole), a short queue of unsent bytes, and an end for dead connections."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, value in (("TCP_NOTSENT_LOWAT", _NOTSENT_BYTES), ("TCP_USER_TIMEOUT", 60_000)):
+        number = getattr(socket, option, {"TCP_NOTSENT_LOWAT": 25}.get(option))
+        if number is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, number, value)

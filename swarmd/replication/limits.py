@@ -1,0 +1,79 @@
+"""Rate limits: all groups together and each group by itself, up and down. None is unlimited.
+
+A byte that goes up takes from two buckets, and goes only when both have it. Uploads are counted when a block is handed
+to the transport, downloads when a chunk is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from swarmd.core.ids import GroupId
+from swarmd.core.tokenbucket import TokenBucket
+
+BURST_PERIOD = 0.25
+"""Seconds of the rate that may go at once after a pause."""
+MIN_BURST_BYTES = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Bytes a second."""
+
+    upload: float | None = None
+    download: float | None = None
+
+
+class Meter:
+    """One direction: the bucket of all, and those of the groups that have one."""
+
+    __slots__ = ("_all", "_groups", "is_limited", "rate")
+
+    def __init__(self) -> None:
+        self._all: TokenBucket | None = None
+        self._groups: dict[GroupId, TokenBucket] = {}
+        self.is_limited = False
+        self.rate: float | None = None
+
+    def set_rates(self, rate: float | None, groups: Mapping[GroupId, float | None], now: float) -> None:
+        self.rate = rate
+        self._all = _bucket(self._all, rate, now)
+        buckets = {group: _bucket(self._groups.get(group), value, now) for group, value in groups.items()}
+        self._groups = {group: bucket for group, bucket in buckets.items() if bucket is not None}
+        self.is_limited = self._all is not None or bool(self._groups)
+
+    def take(self, group: GroupId, count: int, now: float) -> float:
+        """Take and return `now`; or take nothing and return when to try again."""
+        if not self.is_limited:
+            return now
+        buckets = [bucket for bucket in (self._all, self._groups.get(group)) if bucket is not None]
+        ready_at = max((bucket.ready_at(count, now) for bucket in buckets), default=now)
+        if ready_at <= now:
+            for bucket in buckets:
+                bucket.take(count, now)
+        return ready_at
+
+
+def _bucket(old: TokenBucket | None, rate: float | None, now: float) -> TokenBucket | None:
+    if rate is None:
+        return None
+    burst = max(MIN_BURST_BYTES, rate * BURST_PERIOD)
+    if old is None:
+        return TokenBucket(rate, burst, now)
+    old.set_rate(rate, burst, now)
+    return old
+
+
+class Limits:
+    """Both directions."""
+
+    __slots__ = ("down", "up")
+
+    def __init__(self) -> None:
+        self.up = Meter()
+        self.down = Meter()
+
+    def set_rates(self, node: Rates, groups: Mapping[GroupId, Rates], now: float) -> None:
+        self.up.set_rates(node.upload, {group: rates.upload for group, rates in groups.items()}, now)
+        self.down.set_rates(node.download, {group: rates.download for group, rates in groups.items()}, now)

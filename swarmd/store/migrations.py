@@ -1,0 +1,79 @@
+"""The schema of the node's database, as numbered steps. A released step is never edited: a change is a new step.
+
+Invariant: a database carries the names of the steps it has been through; one with a step unknown here was written by
+a newer swarmd and is refused before anything is changed. A crash during a step leaves the database before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlite_utils import Database, Migrations
+
+from swarmd.core.errors import LocalError
+
+
+# Paths are BLOBs: a local path is bytes on Unix and need not be UTF-8. IDs are 32-byte BLOBs.
+def _first(db: Database) -> None:
+    # What is known of an object, whether its data is here or not. `pages` holds its manifest behind the root.
+    db.execute(
+        """CREATE TABLE objects (
+            content_id BLOB PRIMARY KEY, is_folder INTEGER NOT NULL, root BLOB NOT NULL, size INTEGER NOT NULL,
+            chunk_size INTEGER NOT NULL, n_chunks INTEGER NOT NULL)"""
+    )
+    db.execute("CREATE INDEX objects_by_chunk_size ON objects (chunk_size)")
+    db.execute(
+        """CREATE TABLE pages (
+            content_id BLOB NOT NULL REFERENCES objects ON DELETE CASCADE, kind INTEGER NOT NULL,
+            number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (content_id, kind, number))"""
+    )
+    # Where a whole object lies. `stamps`: one packed FileStamp for each of its files, in canonical order.
+    db.execute(
+        """CREATE TABLE copies (
+            path BLOB PRIMARY KEY, content_id BLOB NOT NULL REFERENCES objects, name TEXT NOT NULL,
+            n_files INTEGER NOT NULL, stamps BLOB NOT NULL)"""
+    )
+    db.execute("CREATE INDEX copies_by_content_id ON copies (content_id)")
+    # `have`: an encoded RangeSet. `part`: device of the target folder, device and inode of NAME.part.
+    # `inodes`: of each file in NAME.part, packed; 0 where it is not made yet.
+    db.execute(
+        """CREATE TABLE downloads (
+            id TEXT PRIMARY KEY, content_id BLOB NOT NULL, group_id BLOB, target BLOB NOT NULL, name TEXT NOT NULL,
+            pick_order TEXT NOT NULL, overwrite INTEGER NOT NULL, state TEXT NOT NULL, paused INTEGER NOT NULL,
+            error TEXT NOT NULL, have BLOB NOT NULL, part BLOB NOT NULL, inodes BLOB NOT NULL)"""
+    )
+    db.execute("CREATE INDEX downloads_by_content_id ON downloads (content_id)")
+    db.execute(
+        """CREATE TABLE groups (
+            group_id BLOB PRIMARY KEY, spec BLOB NOT NULL, authorisation BLOB NOT NULL, authority BLOB NOT NULL,
+            is_listed INTEGER NOT NULL, joined_at REAL NOT NULL)"""
+    )
+    db.execute(
+        """CREATE TABLE members (
+            group_id BLOB NOT NULL REFERENCES groups ON DELETE CASCADE, peer_id BLOB NOT NULL,
+            addresses BLOB NOT NULL, last_seen REAL NOT NULL, PRIMARY KEY (group_id, peer_id))"""
+    )
+    db.execute(
+        """CREATE TABLE records (
+            group_id BLOB NOT NULL REFERENCES groups ON DELETE CASCADE, publisher BLOB NOT NULL,
+            name TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (group_id, publisher, name))"""
+    )
+    # Addresses a user named (`peer add`) or that answered once, before it is known which groups are there.
+    db.execute("CREATE TABLE addresses (address TEXT PRIMARY KEY, peer_id BLOB, last_seen REAL NOT NULL)")
+
+
+_STEPS: dict[str, Callable[[Database], None]] = {"0001_first": _first}
+
+
+def upgrade(db: Database, path: str) -> None:
+    """Apply the steps not yet applied. LocalError when the schema is newer than this program."""
+    migrations = Migrations("swarmd")
+    for name, step in _STEPS.items():
+        migrations(name=name)(step)
+    unknown = sorted({step.name for step in migrations.applied(db)} - _STEPS.keys())
+    if unknown:
+        raise LocalError(
+            f"the database {path} was written by a newer swarmd (it knows step {unknown[-1]}): upgrade swarmd, "
+            "or use another state folder"
+        )
+    migrations.apply(db)

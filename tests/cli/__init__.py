@@ -1,0 +1,1 @@
+"""Tests of `swarm`: the real command against a real control server with small handlers."""

@@ -1,0 +1,293 @@
+"""Every command but `get`: what it asks the daemon, what it prints, with and without `--json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarmd import __version__
+from swarmd.control import records, schema
+from swarmd.control.failures import error_of
+from swarmd.control.schema import NoParams
+from tests.cli.conftest import Swarm
+from tests.cli.daemon import (
+    CONTENT_ID,
+    EVIL,
+    GROUP,
+    GROUP_ID,
+    LISTING,
+    PEER_ID,
+    SHARE,
+    STATUS,
+    TICKET,
+    WAITING,
+    Daemon,
+    environment,
+    execute,
+)
+from tests.control.records import peer, transfer
+
+COMMANDS: list[tuple[list[str], schema.Method[Any, Any], schema.Params]] = [
+    (["status"], schema.STATUS, NoParams()),
+    (["id"], schema.ID, NoParams()),
+    (["share", "/srv/x", "--group", "films", "--name", "y"], schema.SHARE,
+     schema.ShareParams(path="/srv/x", group="films", name="y")),
+    (["unshare", "y", "--group", "films"], schema.UNSHARE, schema.UnshareParams(name="y", group="films")),
+    (["ls"], schema.LS, schema.LsParams()),
+    (["ls", "--group", "films"], schema.LS, schema.LsParams(group="films")),
+    (["transfers"], schema.TRANSFERS, schema.TransfersParams()),
+    (["transfers", "t1", "--group", "g"], schema.TRANSFERS, schema.TransfersParams(id="t1", group="g")),
+    (["pause", "t1"], schema.PAUSE, schema.TransferParams(id="t1")),
+    (["resume", "t1"], schema.RESUME, schema.TransferParams(id="t1")),
+    (["rm", "t1"], schema.RM, schema.RmParams(id="t1")),
+    (["rm", "t1", "--delete-data"], schema.RM, schema.RmParams(id="t1", delete_data=True)),
+    (["group", "create", "films"], schema.GROUP_CREATE, schema.GroupCreateParams(name="films")),
+    (["group", "create", "films", "--restrict-publish"], schema.GROUP_CREATE,
+     schema.GroupCreateParams(name="films", restrict_publish=True)),
+    (["group", "join", TICKET], schema.GROUP_JOIN, schema.GroupJoinParams(ticket=TICKET)),
+    (["group", "list"], schema.GROUP_LIST, schema.GroupListParams()),
+    (["group", "list", "--unlisted"], schema.GROUP_LIST, schema.GroupListParams(unlisted=True)),
+    (["group", "show", "films"], schema.GROUP_SHOW, schema.GroupParams(group="films")),
+    (["group", "members", "films"], schema.GROUP_MEMBERS, schema.GroupParams(group="films")),
+    (["group", "invite", "films", "--publisher", PEER_ID, "--valid", "7"], schema.GROUP_INVITE,
+     schema.GroupInviteParams(group="films", publisher=PEER_ID, valid_s=7 * 86400)),
+    (["group", "leave", "films"], schema.GROUP_LEAVE, schema.GroupParams(group="films")),
+    (["peer", "add", "192.0.2.1:7450"], schema.PEER_ADD, schema.PeerAddParams(address="192.0.2.1:7450")),
+    (["peer", "list"], schema.PEER_LIST, NoParams()),
+]  # fmt: skip
+
+each_command = pytest.mark.parametrize(
+    ("arguments", "method", "params"), COMMANDS, ids=[" ".join(arguments[:2]) for arguments, _, _ in COMMANDS]
+)
+
+
+@each_command
+def test_what_it_asks_and_that_it_answers(
+    daemon: Daemon, swarm: Swarm, arguments: list[str], method: schema.Method[Any, Any], params: schema.Params
+) -> None:
+    outcome = swarm(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.strip()
+    assert daemon.calls == [params]
+    assert type(params) is method.params
+
+
+@each_command
+def test_json_before_and_after_the_command(
+    daemon: Daemon, swarm: Swarm, arguments: list[str], method: schema.Method[Any, Any], params: schema.Params
+) -> None:
+    before = swarm("--json", *arguments)
+    after = swarm(*arguments, "--json")
+    assert before == after
+    assert (after.code, after.err) == (0, "")
+    assert after.out.count("\n") == 1
+    assert isinstance(msgspec.json.decode(after.out, type=method.result), method.result)
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [("error", 1), ("invalid", 2), ("not_found", 4), ("not_allowed", 5), ("no_peers", 6), ("timed_out", 8)],
+)
+def test_errors(
+    daemon: Daemon,
+    swarm: Swarm,
+    arguments: list[str],
+    method: schema.Method[Any, Any],
+    params: schema.Params,
+    word: str,
+    code: int,
+) -> None:
+    daemon.answer(method, error_of(word, f"no {EVIL}"))
+    outcome = swarm(*arguments)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err == "swarm: no a\\x1b[31m\\u202egpj.exe\\n\\x9b2J[red]\n"
+    outcome = swarm(*arguments, "--json")
+    assert outcome.code == code
+    assert outcome.out.isascii()
+    assert json.loads(outcome.out) == {"error": {"code": word, "message": f"no {EVIL}"}}
+
+
+def test_every_method_but_gets_own_is_covered() -> None:
+    of_get = {"get", "transfer.wait", "transfer.read", "subscribe", "version"}
+    assert {method.name for _, method, _ in COMMANDS} == schema.METHODS.keys() - of_get
+
+
+def test_the_keys_that_scripts_rely_on(swarm: Swarm) -> None:
+    share = json.loads(swarm("share", "/srv/disk.iso", "--json").out)
+    assert share.items() >= {"ticket": TICKET, "content_id": CONTENT_ID, "name": "disk.iso", "size": 1 << 30}.items()
+    group = json.loads(swarm("group", "create", "films", "--json").out)
+    assert group.items() >= {"group_id": GROUP_ID, "name": "films", "ticket": TICKET}.items()
+    status = json.loads(swarm("status", "--json").out)
+    wanted = {
+        "peer_id": PEER_ID,
+        "version": "9.9.9",
+        "uptime_s": 3725.0,
+        "listen": ["192.0.2.1:7450"],
+        "sessions": 2,
+        "groups": 1,
+        "transfers": 1,
+    }
+    assert status.items() >= wanted.items()
+
+
+def test_results_alone_are_on_stdout(swarm: Swarm) -> None:
+    assert swarm("share", "/srv/disk.iso").out == TICKET + "\n"
+    assert swarm("group", "create", "films").out == TICKET + "\n"
+    assert swarm("group", "invite", "films").out == TICKET + "\n"
+    assert swarm("id").out == PEER_ID + "\n"
+
+
+def test_share_makes_the_path_absolute_without_following_links(
+    daemon: Daemon, swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    swarm("share", "link/../link")
+    assert daemon.calls == [schema.ShareParams(path=str(tmp_path / "link"))]
+
+
+def test_a_path_that_is_not_utf8(swarm: Swarm) -> None:
+    outcome = swarm("share", "/srv/" + os.fsdecode(b"\xff.bin"))
+    assert outcome.code == 2
+    assert "not UTF-8" in outcome.err
+
+
+def test_status_says_what_a_standing_transfer_waits_for(daemon: Daemon, swarm: Swarm) -> None:
+    standing = transfer(id="t7", name=EVIL, waiting=WAITING, rate=0.0, eta_s=None)
+    daemon.answer(schema.STATUS, msgspec.structs.replace(STATUS, active=[standing, transfer(id="t8")]))
+    text = swarm("status").out
+    assert "t7: no member of the group is connected (for 1 min 12 s)" in text
+    assert "t8: " not in text
+    assert "running for 1 h 2 min (pid 4711)" in text
+    assert "of at most 1.9 MiB/s" in text
+    assert "mDNS could not start" in text
+
+
+def test_one_transfer_in_full(daemon: Daemon, swarm: Swarm) -> None:
+    source = records.Source(peer_id=PEER_ID, address="192.0.2.9:7450", received_bytes=1 << 20)
+    daemon.answer(schema.TRANSFERS, records.Transfers(transfers=[transfer(sources=[source], waiting=WAITING)]))
+    text = swarm("transfers", "t1").out
+    assert "from      pppppppp (192.0.2.9:7450): 1.0 MiB" in text
+    assert "waits     no member of the group is connected (for 1 min 12 s)" in text
+    assert "have      256 MiB of 1.0 GiB" in text
+
+
+def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Result]]:
+    evil = transfer(id=EVIL, name=EVIL, group_name=EVIL, target=EVIL, error=records.Failure(code="x", message=EVIL))
+    waiting = transfer(name=EVIL, waiting=records.Waiting(code="x", text=EVIL, since_s=9))
+    listing = msgspec.structs.replace(LISTING, name=EVIL, group_name=EVIL, path=EVIL)
+    group = msgspec.structs.replace(GROUP, name=EVIL, capabilities=[EVIL])
+    member = records.Member(peer_id=PEER_ID, own=False, connected=True, addresses=[EVIL], heard_s=1)
+    connected = msgspec.structs.replace(peer(1), address=EVIL, groups=[EVIL], error=EVIL)
+    status = msgspec.structs.replace(STATUS, notes=[EVIL], listen=[EVIL], state_dir=EVIL, active=[waiting])
+    return [
+        (["status"], schema.STATUS, status),
+        (["transfers"], schema.TRANSFERS, records.Transfers(transfers=[evil, waiting])),
+        (["transfers", "x"], schema.TRANSFERS, records.Transfers(transfers=[evil])),
+        (["rm", "x"], schema.RM, records.Removed(id="x", name=EVIL, left=EVIL)),
+        (["ls"], schema.LS, records.Listings(shares=[listing])),
+        (["unshare", "x"], schema.UNSHARE, records.Unshared(name=EVIL, content_id="c", group_id="g")),
+        (["group", "list"], schema.GROUP_LIST, records.Groups(groups=[group])),
+        (["group", "show", "x"], schema.GROUP_SHOW, group),
+        (["group", "join", "x"], schema.GROUP_JOIN, group),
+        (["group", "leave", "x"], schema.GROUP_LEAVE, records.GroupLeft(group_id="g" * 52, name=EVIL)),
+        (["group", "members", "x"], schema.GROUP_MEMBERS, records.Members(members=[member])),
+        (["peer", "list"], schema.PEER_LIST, records.Peers(peers=[connected])),
+        (["peer", "add", "x"], schema.PEER_ADD, connected),
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "method", "result"), _evil_answers(), ids=lambda value: str(value)[:20])
+def test_foreign_names_are_escaped(
+    daemon: Daemon, swarm: Swarm, arguments: list[str], method: schema.Method[Any, Any], result: records.Result
+) -> None:
+    daemon.answer(method, result)
+    outcome = swarm(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\\x1b[31m\\u202egpj.exe\\n\\x9b2J[red]" in outcome.out
+    assert all(line.isprintable() for line in outcome.out.split("\n"))
+    data = swarm(*arguments, "--json").out
+    assert data.isascii()
+    assert msgspec.json.decode(data, type=method.result) == result
+
+
+def test_json_leaves_readable_text_readable(daemon: Daemon, swarm: Swarm) -> None:
+    name = "Grüße-日本語-😀\U000e0041"
+    daemon.answer(schema.SHARE, msgspec.structs.replace(SHARE, name=name))
+    text = swarm("share", "/x", "--json").out
+    assert "Grüße-日本語-😀\\udb40\\udc41" in text
+    assert json.loads(text)["name"] == name
+
+
+def test_nothing_to_list_is_nothing_printed(daemon: Daemon, swarm: Swarm) -> None:
+    daemon.answer(schema.LS, records.Listings(shares=[]))
+    daemon.answer(schema.TRANSFERS, records.Transfers(transfers=[]))
+    for command in ("ls", "transfers"):
+        outcome = swarm(command)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_version(daemon: Daemon, swarm: Swarm) -> None:
+    assert swarm("version").out == f"swarm {__version__}\nswarmd 9.9.9\n"
+    assert json.loads(swarm("version", "--json").out) == {"version": __version__, "daemon": "9.9.9"}
+
+
+def test_without_a_daemon(tmp_path: Path) -> None:
+    path = str(tmp_path / "none.sock")
+    done = execute("--socket", path, "status", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]["code"] == "unreachable"
+    assert path in done.stderr
+    assert "Start one with `swarmd`" in done.stderr
+    done = execute("version", env={**os.environ, "SWARMD_SOCKET": path})
+    assert (done.returncode, done.stdout) == (0, f"swarm {__version__}\nswarmd (does not run)\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_another_user(daemon: Daemon, mode: int) -> None:
+    """By the mode of the socket or, where that is careless, by the daemon's own check."""
+    os.chmod(daemon.path, mode)
+    for folder in Path(daemon.path).parents[:3]:
+        folder.chmod(0o755)
+    script = (
+        "import os, sys, cli.app, cli.node\nfrom cli.main import run\n"
+        "os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
+        "sys.exit(run(['--socket', sys.argv[1], 'id']))"
+    )
+    arguments = [sys.executable, "-c", script, daemon.path]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment())
+    assert (done.returncode, done.stdout) == (5, "")
+    assert re.fullmatch(r"swarm: uid 65534 may not (open the control socket .*|use this swarmd)\n", done.stderr)
+    assert daemon.calls == []
+
+
+def test_a_ticket_from_stdin(daemon: Daemon) -> None:
+    done = execute("--socket", daemon.path, "group", "join", "-", input=f"  {TICKET}\n")
+    assert done.returncode == 0
+    assert daemon.calls == [schema.GroupJoinParams(ticket=TICKET)]
+    done = execute("--socket", daemon.path, "group", "join", "-", input="\n")
+    assert done.returncode == 2
+    assert "no ticket on stdin" in done.stderr
+    assert len(daemon.calls) == 1
+
+
+def test_a_reader_of_stdout_that_goes_away(daemon: Daemon) -> None:
+    """`swarm ls | head -0`: no trace, and not success either."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = execute("--socket", daemon.path, "ls", capture_output=False, stdout=write, stderr=-1)
+    finally:
+        os.close(write)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,81 @@
+"""Numbers and tables as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import wording
+from swarmd.control.records import Failure, Waiting
+from tests.control.records import transfer
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (64 << 20, "64.0 MiB"),
+        ((1 << 30) - 1, "1.0 GiB"),
+        (300 << 20, "300 MiB"),
+        (1 << 60, "1024 PiB"),
+    ],
+)
+def test_size(count: int, text: str) -> None:
+    assert wording.size(count) == text
+
+
+@given(st.integers(0, 1 << 70))
+def test_sizes_are_short(count: int) -> None:
+    number, unit = wording.size(count).split()
+    assert unit == "PiB" or len(number) <= 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (3660, "1 h 1 min"),
+        (3605, "1 h"),
+        (90000, "1 d 1 h"),
+        (1e9, "11574 d 1 h"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+def test_a_hundred_percent_means_all_of_it() -> None:
+    assert wording.percentage(transfer(size=1000, have_bytes=999)) == "99 %"
+    assert wording.percentage(transfer(size=0, have_bytes=0, state="finishing")) == "0 %"
+    assert wording.percentage(transfer(size=0, have_bytes=0, state="done")) == "100 %"
+    assert wording.percentage(transfer(size=None, have_bytes=0)) == "0 %"
+
+
+def test_a_hiccup_is_not_spoken_of() -> None:
+    def waiting(since_s: float) -> Waiting:
+        return Waiting(code="slow_peers", text="peers are slow", since_s=since_s)
+
+    assert wording.standing(transfer()) is None
+    assert wording.standing(transfer(waiting=waiting(1))) is None
+    assert wording.standing(transfer(waiting=waiting(1), state="paused")) == "peers are slow"
+    assert wording.standing_for(transfer(waiting=waiting(75))) == "peers are slow (for 1 min 15 s)"
+    assert wording.standing(transfer(state="failed", error=Failure(code="error", message="gone\n"))) == "gone\\n"
+
+
+def test_tables_are_aligned_in_any_script() -> None:
+    text = wording.table(("NAME", "SIZE"), [("日本語", "5 B"), ("e\u0301t\u00e9", "10 B"), ("x" * 8, "")], right="SIZE")
+    assert text.split("\n") == [
+        "NAME      SIZE",
+        "日本語     5 B",
+        "e\u0301t\u00e9       10 B",
+        "xxxxxxxx",
+    ]
+    assert wording.table(("NAME", "SIZE"), []) == ""

@@ -1,0 +1,1 @@
+"""Tests of the control socket: a real server on a real Unix socket, with small handlers of their own."""

@@ -1,0 +1,269 @@
+"""Whom the dialer calls, and when again: with real nodes on loopback and a source of candidates that writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from swarmd.core.addresses import Address
+from swarmd.core.clock import ManualClock
+from swarmd.core.errors import LocalError, Unreachable
+from swarmd.core.ids import PeerId
+from swarmd.core.rng import SeededRng
+from swarmd.daemon import dialer as dialer_module
+from swarmd.daemon.dialer import MAX_NAMED, Dialer
+from swarmd.groups.dialer import Candidate
+from swarmd.groups.groupspec import GroupSpec
+from tests.daemon.hosts import PATIENCE, Host, make_group
+
+Word = tuple[str, Address]
+
+
+@dataclass
+class Source:
+    """Gives its candidates once each."""
+
+    waiting: list[Candidate] = field(default_factory=list)
+    told: list[Word] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def candidates(self, now: float) -> Iterable[Candidate]:
+        given, self.waiting = self.waiting, []
+        return given
+
+    def dial_failed(self, address: Address, now: float) -> None:
+        self._tell("failed", address)
+
+    def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
+        self._tell(f"answered by {peer.short}", address)
+
+    def address_is_own(self, address: Address) -> None:
+        self._tell("own", address)
+
+    async def until_told(self, *words: Word) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while sorted(self.told) != sorted(words):
+                self.news.clear()
+                await self.news.wait()
+
+    def _tell(self, word: str, address: Address) -> None:
+        self.told.append((word, address))
+        self.news.set()
+
+
+@dataclass
+class Scene:
+    """`near` has the dialer; all three are in one group."""
+
+    near: Host
+    far: Host
+    other: Host
+    group: GroupSpec
+    clock: ManualClock
+    source: Source
+    dialer: Dialer
+
+    def tick(self, period: float = 0.0) -> None:
+        self.clock.advance(period)
+        self.dialer.handle_timer(self.clock.monotonic())
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    clock, group, source = ManualClock(1000.0), make_group(), Source()
+    near, far, other = (Host(clock) for _ in range(3))
+    for host in (near, far, other):
+        host.join(group)
+    dialer = Dialer(near.peers, source, clock, SeededRng(1))
+    yield Scene(near, far, other, group, clock, source, dialer)
+    await dialer.stop()
+    for host in (near, far, other):
+        await host.peers.stop()
+
+
+def silent_server() -> socket.socket:
+    """Takes connections into its backlog and says nothing."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def unused_address() -> Address:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return Address.of_socket(sock.getsockname())
+
+
+# Candidates -------------------------------------------------------------------------------------------------------
+
+
+async def test_candidates_are_called_and_the_results_told(scene: Scene) -> None:
+    nobody = unused_address()
+    scene.source.waiting = [
+        Candidate(scene.far.peer_id, scene.far.address),
+        Candidate(None, scene.other.address),
+        Candidate(None, nobody),
+        Candidate(None, scene.near.address),
+    ]
+    scene.tick()
+    await scene.source.until_told(
+        (f"answered by {scene.far.peer_id.short}", scene.far.address),
+        (f"answered by {scene.other.peer_id.short}", scene.other.address),
+        ("failed", nobody),
+        ("own", scene.near.address),
+    )
+    await scene.near.linked(scene.far, scene.group)
+    await scene.near.linked(scene.other, scene.group)
+
+
+async def test_another_peer_than_the_one_wanted_is_a_failure(scene: Scene) -> None:
+    scene.source.waiting = [Candidate(scene.far.peer_id, scene.other.address)]
+    scene.tick()
+    await scene.source.until_told(("failed", scene.other.address))
+
+
+async def test_whom_we_are_connected_with_is_not_called(scene: Scene) -> None:
+    """And that counts as a success, so that the group does not wait for a result until it gives up."""
+    await scene.near.dial(scene.far)
+    elsewhere = unused_address()
+    scene.source.waiting = [Candidate(scene.far.peer_id, elsewhere)]
+    scene.tick()
+    assert not scene.dialer.is_dialing(elsewhere)
+    assert scene.source.told == [(f"answered by {scene.far.peer_id.short}", elsewhere)]
+
+
+async def test_a_dead_address_does_not_keep_the_next_one_waiting(scene: Scene) -> None:
+    with silent_server() as dead:
+        first = Address.of_socket(dead.getsockname())
+        scene.source.waiting = [Candidate(scene.far.peer_id, first)]
+        scene.tick()
+        scene.source.waiting = [Candidate(scene.far.peer_id, scene.far.address)]
+        scene.tick(1.0)
+        await scene.near.linked(scene.far, scene.group)
+        await scene.source.until_told((f"answered by {scene.far.peer_id.short}", scene.far.address))
+        async with asyncio.timeout(PATIENCE):
+            while scene.dialer.is_dialing(first):  # noqa: ASYNC110 (its end has no event)
+                await asyncio.sleep(0)
+
+
+async def test_two_addresses_of_one_node_end_in_one_session(scene: Scene) -> None:
+    second = scene.far.peers.open_listener(Address("127.0.0.1", 0))
+    scene.far.peers.listen([second])
+    scene.source.waiting = [Candidate(None, scene.far.address), Candidate(None, second.address)]
+    scene.tick()
+    answer = f"answered by {scene.far.peer_id.short}"
+    await scene.source.until_told((answer, scene.far.address), (answer, second.address))
+    await scene.near.linked(scene.far, scene.group)
+    await scene.far.linked(scene.near, scene.group)
+    assert len(scene.near.peers.connections()) == len(scene.far.peers.connections()) == 1
+
+
+async def test_an_address_is_called_by_one_attempt_at_a_time_and_not_too_many_at_once(scene: Scene) -> None:
+    servers = [silent_server() for _ in range(dialer_module._MAX_DIALS + 5)]
+    addresses = [Address.of_socket(server.getsockname()) for server in servers]
+    for _ in range(3):
+        scene.source.waiting = [Candidate(None, address) for address in addresses]
+        scene.tick()
+        await asyncio.sleep(0)
+    assert sum(map(scene.dialer.is_dialing, addresses)) == dialer_module._MAX_DIALS
+    await scene.dialer.stop()
+    assert not any(map(scene.dialer.is_dialing, addresses))
+    for server in servers:
+        server.close()
+
+
+# Named addresses --------------------------------------------------------------------------------------------------
+
+
+async def test_a_named_address_is_called_until_somebody_answers(scene: Scene) -> None:
+    address = unused_address()
+    scene.dialer.name(address)
+    scene.tick()
+    await scene.source.until_told(("failed", address))
+    named = scene.dialer.named()[0]
+    assert named.error is not None and "refused" in named.error
+    scene.tick()
+    assert not scene.dialer.is_dialing(address), "not again at once"
+    late = scene.far.peers.open_listener(address)
+    scene.far.peers.listen([late])
+    scene.tick(named.due_at - scene.clock.monotonic() + 0.01)
+    await scene.near.linked(scene.far, scene.group)
+    assert named.peer == scene.far.peer_id and named.error is None
+
+
+async def test_it_is_called_again_when_its_session_has_ended(scene: Scene) -> None:
+    scene.dialer.name(scene.far.address)
+    scene.tick()
+    await scene.near.linked(scene.far, scene.group)
+    scene.tick(1.0)
+    assert not scene.dialer.is_dialing(scene.far.address)
+    scene.near.peers.connections()[0].link.abort()
+    await scene.near.alone()
+    await scene.far.alone()
+    scene.tick()
+    await scene.near.linked(scene.far, scene.group)
+
+
+async def test_who_answers_and_has_no_group_in_common_is_called_ever_more_rarely(scene: Scene) -> None:
+    scene.other.peers.remove_group(scene.group.group_id)
+    scene.dialer.name(scene.other.address)
+    named = scene.dialer.named()[0]
+    waits = []
+    for _ in range(5):
+        scene.tick()
+        await scene.near.sink.until(lambda: bool(scene.near.peers.connections()))
+        scene.near.peers.connections()[0].link.abort()
+        await scene.near.alone()
+        scene.tick()
+        assert not scene.dialer.is_dialing(scene.other.address)
+        waits.append(named.due_at - scene.clock.monotonic())
+        scene.clock.advance(waits[-1] + 0.01)
+    assert waits[-1] > 4 * waits[0]
+
+
+async def test_an_address_that_the_user_names_is_called_at_once(scene: Scene) -> None:
+    assert await scene.dialer.dial_named(scene.far.address) == scene.far.peer_id
+    assert [named.address for named in scene.dialer.named()] == [scene.far.address]
+
+
+async def test_the_user_is_told_why_nobody_is_there(scene: Scene) -> None:
+    address = unused_address()
+    with pytest.raises(Unreachable, match="refused"):
+        await scene.dialer.dial_named(address)
+    with pytest.raises(Unreachable, match="this node itself"):
+        await scene.dialer.dial_named(scene.near.address)
+    assert [named.error is not None for named in scene.dialer.named()] == [True, True]
+
+
+async def test_a_call_of_the_users_and_the_timer_are_one_attempt(scene: Scene) -> None:
+    with silent_server() as server:
+        address = Address.of_socket(server.getsockname())
+        calls = [asyncio.create_task(scene.dialer.dial_named(address)) for _ in range(2)]
+        await asyncio.sleep(0)
+        for _ in range(5):
+            scene.tick(5.0)
+            await asyncio.sleep(0)
+        accepted, _ = await asyncio.to_thread(server.accept)
+        server.setblocking(False)
+        with accepted, pytest.raises(BlockingIOError):
+            server.accept()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result).__mro__[1] for result in results] == [Unreachable, Unreachable]
+
+
+async def test_naming_whom_we_are_connected_with_is_no_error(scene: Scene) -> None:
+    await scene.far.dial(scene.near)
+    await scene.near.linked(scene.far, scene.group)
+    assert await scene.dialer.dial_named(scene.far.address) == scene.far.peer_id
+    scene.tick(3600.0)
+    assert not scene.dialer.is_dialing(scene.far.address)
+
+
+async def test_named_addresses_are_bounded(scene: Scene) -> None:
+    for port in range(1, MAX_NAMED + 1):
+        scene.dialer.name(Address("127.0.0.1", port))
+    scene.dialer.name(Address("127.0.0.1", 1))
+    with pytest.raises(LocalError):
+        scene.dialer.name(Address("127.0.0.1", MAX_NAMED + 1))

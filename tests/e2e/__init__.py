@@ -1,0 +1,1 @@
+"""Real daemons, the real command line, real files and sockets on loopback."""

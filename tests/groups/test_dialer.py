@@ -1,0 +1,300 @@
+"""Whom to dial and when: back-off, order, hints, bounds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarmd.core.addresses import Address
+from swarmd.core.ids import PeerId
+from swarmd.core.rng import SeededRng
+from swarmd.groups import dialer as module
+from swarmd.groups.addressbook import BACKOFF_LIMIT, DIAL_TIMEOUT, JOIN_GRACE, STABLE_PERIOD
+from swarmd.groups.contacts import MAX_ADDRESSES
+from swarmd.groups.dialer import STAGGER_PERIOD, Candidate, Dialer, Source
+
+from .builders import peer_id
+
+A, B, C = peer_id(1), peer_id(2), peer_id(3)
+
+
+def at(number: int) -> Address:
+    return Address(f"192.0.2.{number}", 7927)
+
+
+def dialer(**known: Address) -> Dialer:
+    """One that knows the peers A, B, C at addresses."""
+    made = Dialer(SeededRng(1))
+    for name, address in known.items():
+        made.note({"a": A, "b": B, "c": C}[name], address, Source.GOSSIP, 0.0)
+    return made
+
+
+def ask(made: Dialer, now: float, wanted: int = 9) -> list[Candidate]:
+    return made.candidates(wanted, lambda peer: peer != C, now)
+
+
+def test_each_is_handed_out_once_for_an_attempt() -> None:
+    made = dialer(a=at(1), b=at(2))
+    assert set(ask(made, 0.0)) == {Candidate(A, at(1)), Candidate(B, at(2))}
+    assert ask(made, 0.0) == []
+    assert ask(made, DIAL_TIMEOUT - 1) == []
+
+
+def test_an_attempt_nobody_reports_on_is_made_again() -> None:
+    made = dialer(a=at(1))
+    ask(made, 0.0)
+    assert made.next_deadline() == DIAL_TIMEOUT
+    assert ask(made, DIAL_TIMEOUT) == [Candidate(A, at(1))]
+
+
+def test_failures_back_off_from_one_second_to_five_minutes() -> None:
+    made, now, pauses = dialer(a=at(1)), 0.0, []
+    for _ in range(14):
+        assert ask(made, now) == [Candidate(A, at(1))]
+        made.dial_failed(at(1), now)
+        assert ask(made, now) == []
+        pauses.append(made.next_deadline() - now)
+        now = made.next_deadline()
+    assert 0.5 <= pauses[0] <= 1.0
+    assert max(pauses) <= BACKOFF_LIMIT
+    assert pauses[-1] >= BACKOFF_LIMIT / 2
+
+
+def test_present_members_come_first_and_only_as_many_as_are_wanted() -> None:
+    made = dialer(a=at(1), b=at(2), c=at(3))
+    assert {each.peer_id for each in ask(made, 0.0, wanted=2)} == {A, B}
+    assert ask(made, 0.0, wanted=0) == []
+
+
+def test_an_attempt_under_way_counts_as_wanted() -> None:
+    made = dialer(a=at(1), b=at(2), c=at(3))
+    assert len(ask(made, 0.0, wanted=1)) == 1
+    made.wake(0.0)
+    assert ask(made, 0.0, wanted=1) == []
+
+
+def test_neighbours_are_not_dialed() -> None:
+    made = dialer(a=at(1))
+    made.open_link(A, None, 0.0)
+    assert ask(made, 0.0) == []
+    made.close_link(A, 100.0, 100.0)
+    assert ask(made, 100.0) == []
+    assert ask(made, 101.0) == [Candidate(A, at(1))]
+
+
+def test_the_next_address_is_tried_beside_the_first() -> None:
+    made = dialer(a=at(1))
+    made.note(A, at(2), Source.OBSERVED, 0.0)
+    assert ask(made, 0.0) == [Candidate(A, at(2))]
+    assert ask(made, 0.5) == []
+    assert made.next_deadline() == STAGGER_PERIOD
+    assert ask(made, STAGGER_PERIOD) == [Candidate(A, at(1))]
+
+
+def test_what_answered_last_comes_first() -> None:
+    made = dialer(a=at(1))
+    made.note(A, at(2), Source.OBSERVED, 0.0)
+    made.dial_succeeded(at(1), A, 5.0)
+    assert made.addresses(A) == (at(1), at(2))
+
+
+def test_an_answer_leaves_time_for_the_proof() -> None:
+    made = dialer(a=at(1))
+    ask(made, 0.0)
+    made.dial_succeeded(at(1), A, 1.0)
+    assert ask(made, 1.0 + JOIN_GRACE) == []
+    assert ask(made, 3.0 + JOIN_GRACE) == [Candidate(A, at(1))]
+
+
+def test_a_link_that_flaps_is_dialed_less_and_less_and_a_stable_one_at_once() -> None:
+    made, now, pauses = dialer(a=at(1)), 0.0, []
+    for _ in range(8):
+        assert ask(made, now) == [Candidate(A, at(1))]
+        made.dial_succeeded(at(1), A, now)
+        made.open_link(A, at(1), now)
+        made.close_link(A, 0.1, now + 0.1)
+        ask(made, now + 0.1)
+        pauses.append(made.next_deadline() - now)
+        now = made.next_deadline()
+    assert pauses[-1] > 60
+    ask(made, now)
+    made.open_link(A, at(1), now)
+    made.close_link(A, STABLE_PERIOD, now + STABLE_PERIOD)
+    assert ask(made, now + STABLE_PERIOD + 1.0) == [Candidate(A, at(1))]
+
+
+def test_invented_members_at_one_address_cause_no_more_attempts_than_one() -> None:
+    made = Dialer(SeededRng(1))
+    for number in range(20):
+        made.note(peer_id(number), at(1), Source.GOSSIP, 0.0)
+    dialed, now = 0, 0.0
+    while now < 600:
+        for candidate in ask(made, now):
+            dialed += 1
+            made.dial_failed(candidate.address, now)
+        ask(made, now)
+        now = max(now + 0.01, made.next_deadline())
+    assert dialed <= 20
+
+
+def test_attempts_at_once_are_bounded() -> None:
+    made = Dialer(SeededRng(1))
+    for number in range(1, 100):
+        made.note(peer_id(number), at(number), Source.GOSSIP, 0.0)
+    made.hint(at(200), Source.MDNS, 0.0)
+    first = ask(made, 0.0, wanted=99)
+    assert len(first) == module.MAX_DIALS
+    assert Candidate(None, at(200)) in first
+    made.dial_failed(first[1].address, 1.0)
+    assert len(ask(made, 1.0, wanted=99)) == 1
+
+
+# hints
+
+
+def test_a_hint_is_tried_however_many_neighbours_there_are() -> None:
+    made = dialer()
+    made.hint(at(1), Source.ADDED, 0.0)
+    assert ask(made, 0.0, wanted=-3) == [Candidate(None, at(1))]
+
+
+def test_a_hint_rests_while_whoever_answers_there_is_a_neighbour() -> None:
+    made = dialer()
+    made.hint(at(1), Source.ADDED, 0.0)
+    ask(made, 0.0)
+    made.dial_succeeded(at(1), A, 1.0)
+    made.open_link(A, at(1), 1.0)
+    assert ask(made, 1000.0) == []
+    made.close_link(A, 999.0, 1000.0)
+    assert Candidate(None, at(1)) in ask(made, 1001.0)
+    assert made.addresses(A) == (at(1),)
+
+
+def test_a_hint_that_leads_to_a_neighbour_we_have_another_session_with_rests_too() -> None:
+    made = dialer()
+    made.open_link(A, at(99), 0.0)
+    made.hint(at(1), Source.ADDED, 0.0)
+    assert ask(made, 0.0) == [Candidate(None, at(1))]
+    made.dial_succeeded(at(1), A, 1.0)
+    assert ask(made, 1000.0) == []
+
+
+def test_hints_are_bounded_and_those_of_mdns_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HINTS", 3)
+    made = dialer()
+    for number, source in enumerate((Source.ADDED, Source.MDNS, Source.TICKET, Source.ADDED), 1):
+        made.hint(at(number), source, 0.0)
+    assert {each.address for each in ask(made, 0.0)} == {at(1), at(3), at(4)}
+
+
+# addresses
+
+
+def test_own_addresses_are_never_candidates() -> None:
+    made = dialer(a=at(1))
+    made.hint(at(1), Source.MDNS, 0.0)
+    made.set_own_addresses([at(1)])
+    made.note(B, at(1), Source.STATED, 0.0)
+    made.hint(at(1), Source.MDNS, 0.0)
+    assert ask(made, 0.0) == []
+    assert made.addresses(A) == made.addresses(B) == ()
+
+
+def test_what_cannot_be_dialed_is_not_kept() -> None:
+    made = dialer(a=Address("0.0.0.0", 7), b=Address("192.0.2.1", 0))
+    made.hint(Address("::", 5), Source.MDNS, 0.0)
+    assert ask(made, 0.0) == []
+
+
+def test_of_nine_addresses_the_worst_goes() -> None:
+    made = dialer()
+    for number in range(1, MAX_ADDRESSES + 1):
+        made.note(A, at(number), Source.STATED, 0.0)
+    made.note(A, at(99), Source.GOSSIP, 0.0)
+    assert at(99) not in made.addresses(A)
+    made.dial_succeeded(at(1), A, 1.0)
+    made.note(A, at(99), Source.OBSERVED, 2.0)
+    assert len(made.addresses(A)) == MAX_ADDRESSES
+    assert made.addresses(A)[:2] == (at(1), at(99))
+
+
+def test_a_restatement_replaces_what_was_stated_and_nothing_else() -> None:
+    made = dialer(a=at(1))
+    made.note(A, at(2), Source.STATED, 0.0)
+    made.restate(A, [(at(3), Source.STATED)], 1.0)
+    assert set(made.addresses(A)) == {at(1), at(3)}
+
+
+def test_a_forgotten_address_is_nobodys() -> None:
+    made = dialer(a=at(1), b=at(1))
+    made.hint(at(1), Source.MDNS, 0.0)
+    made.forget_address(at(1))
+    made.forget_address(at(1))
+    assert ask(made, 0.0) == []
+    made.forget_peer(A)
+    made.forget_peer(A)
+
+
+def test_an_unreachable_peer_is_named() -> None:
+    made = dialer(a=at(1), b=at(1))
+    made.open_link(B, None, 0.0)
+    named = []
+    for now in range(3):
+        named.append(made.dial_failed(at(1), float(now)))
+    assert named == [[], [], [A]]
+
+
+ADDRESSES = st.integers(1, 4).map(at)
+PEERS = st.sampled_from([A, B, C])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("note"), PEERS, ADDRESSES),
+        st.tuples(st.just("hint"), PEERS, ADDRESSES),
+        st.tuples(st.sampled_from(["open", "close", "forget peer"]), PEERS, ADDRESSES),
+        st.tuples(st.sampled_from(["fail", "succeed", "forget"]), PEERS, ADDRESSES),
+    ),
+    max_size=50,
+)
+
+
+@given(STEPS)
+def test_no_two_attempts_at_one_address_and_none_at_a_neighbour(steps: list[tuple[str, PeerId, Address]]) -> None:
+    made, now = Dialer(SeededRng(1)), 0.0
+    linked: set[PeerId] = set()
+    trying: dict[Address, float] = {}
+    for action, peer, address in steps:
+        now += 0.7
+        match action:
+            case "note":
+                made.note(peer, address, Source.GOSSIP, now)
+            case "hint":
+                made.hint(address, Source.MDNS, now)
+            case "open" if peer not in linked:
+                made.open_link(peer, address, now)
+                linked.add(peer)
+            case "close" if peer in linked:
+                made.close_link(peer, 5.0, now)
+                linked.discard(peer)
+                for each in made.addresses(peer):
+                    trying.pop(each, None)
+            case "forget peer" if peer not in linked:
+                made.forget_peer(peer)
+            case "fail":
+                made.dial_failed(address, now)
+                trying.pop(address, None)
+            case "succeed":
+                made.dial_succeeded(address, peer, now)
+                trying.pop(address, None)
+            case "forget":
+                made.forget_address(address)
+        held = made._book
+        trying = {each: since for each, since in trying.items() if each in held and now < since + DIAL_TIMEOUT}
+        for candidate in ask(made, now):
+            assert candidate.address not in trying
+            assert candidate.peer_id not in linked
+            trying[candidate.address] = now
+        assert made.next_deadline() > now or made.next_deadline() == math.inf

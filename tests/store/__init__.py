@@ -1,0 +1,1 @@
+"""The store: manifests, the tree guard, serving, downloads, and what a kill leaves behind."""
