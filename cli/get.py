@@ -25,7 +25,9 @@ from swarmd.core.terminal import escape
 
 @click.command("get")
 @click.argument("source", metavar="TICKET|NAME|CONTENT-ID", shell_complete=share_names)
-@click.option("-o", "--output", metavar="DIR", type=click.Path(), help="Folder to put it in; by default this one.")
+@click.option(
+    "-o", "--output", metavar="DIR", type=click.Path(readable=False), help="Folder to put it in; by default this one."
+)
 @click.option(
     "--order",
     type=click.Choice(["rarest", "lowest"]),

@@ -16,7 +16,7 @@ from swarmd.control.schema import SHARE, ShareParams
 
 
 @click.command("share")
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(readable=False))
 @click.option("--group", metavar="G", shell_complete=group_names, help="Share it with the members of this group.")
 @click.option("--name", metavar="N", help="What others see; by default the last part of PATH.")
 @json_option

@@ -92,6 +92,9 @@ class Exchange:
         self._downloads[download.content_id] = download
         self._sources[download.content_id] = download
 
+    def is_attached(self, download: Writable) -> bool:
+        return self._downloads.get(download.content_id) is download
+
     def detach(self, content_id: ContentId) -> None:
         """Nothing is written there any more; nor read from there, unless another source has taken its place."""
         download = self._downloads.pop(content_id, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from swarmd.store.entries import EntryKind
 if TYPE_CHECKING:
     from swarmd.daemon.node import Node
 
-_PROGRESS_PERIOD = 0.2
+_PROGRESS_PERIOD = 0.5
 
 
 class TransferHandlers:
@@ -57,8 +58,9 @@ class TransferHandlers:
 
     async def wait(self, params: schema.WaitParams, caller: Caller) -> records.Transfer:
         transfer = self._node.transfers.get(params.id)
+        idle = _Idle(params.idle_timeout_s, self._node.now)
         while not transfer.finished.is_set():
-            self._check(transfer, params.idle_timeout_s)
+            self._check(transfer, idle)
             caller.progress(self._node.reports.transfer(transfer))
             await _first_of(transfer.finished.wait(), _PROGRESS_PERIOD)
         self._check(transfer, None)
@@ -67,8 +69,9 @@ class TransferHandlers:
     async def read(self, params: schema.ReadParams, caller: Caller) -> records.Data:
         """Bytes as soon as the chunk that holds `offset` is here."""
         transfer = self._node.transfers.get(params.id)
+        idle = _Idle(params.idle_timeout_s, self._node.now)
         while not self._has_byte(transfer, params.offset):
-            self._check(transfer, params.idle_timeout_s)
+            self._check(transfer, idle)
             caller.progress(self._node.reports.transfer(transfer))
             await _first_of(transfer.wait_for_chunks(), _PROGRESS_PERIOD)
         root = transfer.download.root
@@ -83,7 +86,7 @@ class TransferHandlers:
             listed = [node.transfers.get(params.id)]
         else:
             group = node.memberships.find(params.group) if params.group is not None else None
-            listed = [transfer for transfer in node.transfers.all() if group in (None, transfer.group)]
+            listed = [transfer for transfer in node.transfers.all() if group is None or group in transfer.groups]
         return records.Transfers(transfers=[node.reports.transfer(each, with_sources=True) for each in listed])
 
     async def pause(self, params: schema.TransferParams, caller: Caller) -> records.Transfer:
@@ -99,7 +102,7 @@ class TransferHandlers:
     async def rm(self, params: schema.RmParams, caller: Caller) -> records.Removed:
         transfer = self._node.transfers.get(params.id)
         name = transfer.download.row.name
-        left = await self._node.transfers.remove(transfer, params.delete_data)
+        left = await self._remove(transfer, params.delete_data)
         return records.Removed(id=transfer.id, name=name, left=left)
 
     # What to fetch ----------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class TransferHandlers:
 
     # How it stands ----------------------------------------------------------------------------------------------
 
-    def _check(self, transfer: Transfer, idle_timeout: float | None) -> None:
+    def _check(self, transfer: Transfer, idle: _Idle | None) -> None:
         """Raise what a waiting caller is to be told, if anything."""
         if transfer.error is not None:
             raise transfer.error
@@ -158,12 +161,11 @@ class TransferHandlers:
             raise _with_hint(transfer.standing.error, "the transfer goes on by itself when there is room")
         if transfer.is_paused:
             raise Incomplete(f"transfer {transfer.id} is paused: swarm resume {transfer.id}")
-        if idle_timeout is not None and self._node.now - transfer.moved_at >= idle_timeout:
-            progress = self._node.exchange.progress(transfer.content_id)
+        if idle is not None and idle.is_over(transfer, self._node.now):
             report = self._node.reports.transfer(transfer)
-            text = report.waiting.text if report.waiting is not None else "nothing arrives"
-            kind = NoPeers if progress is None or not progress.peers else TimedOut
-            raise kind(f"nothing has arrived for {idle_timeout:.0f} s: {text}")
+            kind = TimedOut if report.peers else NoPeers
+            why = f": {report.waiting.text}" if report.waiting is not None else ""
+            raise kind(f"nothing has arrived for {idle.timeout:g} s{why}")
 
     def _has_byte(self, transfer: Transfer, offset: int) -> bool:
         """Whether a read at `offset` gives something, the end of the file included."""
@@ -179,7 +181,24 @@ class TransferHandlers:
     def _drop(self, transfer: Transfer) -> None:
         """The connection that a temporary transfer belongs to is gone."""
         if self._node.transfers.has(transfer):
-            self._node.in_background(f"drop {transfer.id}", partial(self._node.transfers.remove, transfer, True))
+            self._node.in_background(f"drop {transfer.id}", partial(self._remove, transfer, True))
+
+    async def _remove(self, transfer: Transfer, delete_data: bool) -> str | None:
+        """The path that stays on the disk, if any does."""
+        left = await self._node.transfers.remove(transfer, delete_data)
+        await self._node.shares.restore(transfer.content_id)
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """How long a caller waits while nothing arrives."""
+
+    timeout: float | None
+    since: float
+
+    def is_over(self, transfer: Transfer, now: float) -> bool:
+        return self.timeout is not None and now - max(self.since, transfer.moved_at) >= self.timeout
 
 
 def _content_id(reference: str) -> ContentId | None:

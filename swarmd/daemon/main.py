@@ -26,6 +26,7 @@ from swarmd.daemon.options import Options, parse_options
 from swarmd.daemon.settings import changed_keys
 from swarmd.daemon.supervisor import Supervisor
 from swarmd.daemon.systemd import Notifier, take_control_socket, watchdog_period
+from swarmd.net.coalescing import CoalescingSelector
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,9 @@ def _run(options: Options, loaded: Loaded, around: Surroundings) -> int:
     logs = Logs(settings.level, layout, sys.stderr)
     keep_freed_memory()
     try:
-        return asyncio.run(_Daemon(options, loaded, around, logs).run())
+        selector = CoalescingSelector(SystemClock())
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            return runner.run(_Daemon(options, loaded, around, logs, selector).run())
     except LocalError as error:
         log.critical("%s", error)
         return _FAILURE_STATUS
@@ -64,7 +67,10 @@ def _run(options: Options, loaded: Loaded, around: Surroundings) -> int:
 class _Daemon:
     """The process around a node: signals, systemd, reload."""
 
-    def __init__(self, options: Options, loaded: Loaded, around: Surroundings, logs: Logs) -> None:
+    def __init__(
+        self, options: Options, loaded: Loaded, around: Surroundings, logs: Logs, selector: CoalescingSelector
+    ) -> None:
+        self._selector = selector
         self._options, self._loaded, self._around, self._logs = options, loaded, around, logs
         self._clock, self._rng = SystemClock(), SystemRng()
         self._inherited = take_control_socket(os.environ, os.getpid())
@@ -74,7 +80,9 @@ class _Daemon:
     async def run(self) -> int:
         """Until a signal or a fault; the exit status."""
         supervisor = Supervisor(self._clock, self._rng)
-        node = Node(self._loaded, self._clock, self._rng, supervisor, self._notifier, self._logs.redactor)
+        node = Node(
+            self._loaded, self._clock, self._rng, supervisor, self._notifier, self._logs.redactor, self._selector.moved
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.request_stop, signal.Signals(number).name)

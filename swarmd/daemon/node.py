@@ -73,7 +73,10 @@ class Node:
         supervisor: Supervisor,
         notifier: Notifier,
         redactor: Redactor,
+        moved: Callable[[int], None],
     ) -> None:
+        """`moved` is told of every count of bytes that goes through a socket."""
+        self._moved = moved
         self.config: Config = loaded.config
         self._is_listen_named = loaded.is_listen_named
         self._clock, self._rng, self._supervisor, self._notifier = clock, rng, supervisor, notifier
@@ -145,6 +148,7 @@ class Node:
         self._name_bootstrap_peers()
         await self._load_addresses()
         self._start_tasks(watchdog)
+        await self.transfers.load()
         await self._open_control(inherited)
         self._supervisor.start("load", self._load, Policy.LEAVE)
 
@@ -158,7 +162,7 @@ class Node:
         clock, rng, config = self._clock, self._rng, self.config
         router = Router()
         self.reports = Reports(self)
-        self.peers = Peers(self.identity, rng, clock, router, config.limits.max_sessions)
+        self.peers = Peers(self.identity, rng, clock, router, config.limits.max_sessions, self._moved)
         self._closing.push_async_callback(self.peers.stop)
         replicator = Replicator(rng, clock.monotonic())
         self.exchange = Exchange(replicator, self.peers, self.disk, clock)
@@ -235,8 +239,8 @@ class Node:
         self._closing.push_async_callback(server.close)
 
     async def _load(self) -> None:
-        """What earlier runs have left: first what is to be fetched, then what is to be served."""
-        await self.transfers.load()
+        """What earlier runs have left to be served."""
+        await self.transfers.serve()
         await self.shares.load()
 
     # Running ----------------------------------------------------------------------------------------------------

@@ -8,16 +8,16 @@ opened, and taken, only between proven members of it.
 Up go calls of `PeerSink`, for groups and transfers; down come `send`, `close`, `dial`, `add_group`. What is sent is
 collected and pumped once a turn of the loop.
 
-Bounds: connections being keyed in all and for each remote host, sessions in all (`transport.sessions`). A peer that
-breaks the protocol is cut off and refused for _BAN_PERIOD.
+Bounds: incoming connections on which no group is proved, in all and for each remote host; sessions in all
+(`transport.sessions`). A peer that breaks the protocol is cut off, and refused for a while when it does so again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from weakref import WeakSet
 
@@ -26,6 +26,7 @@ from swarmd.core.clock import Clock
 from swarmd.core.errors import InvalidArgument, LocalError, RemoteError, Unreachable
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import Rng
+from swarmd.daemon.bans import BAN_PERIOD, Bans
 from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
 from swarmd.groups import join
@@ -42,21 +43,16 @@ from swarmd.transport.api import (
     MessageReceived,
     MessageSent,
     Opened,
-    State,
 )
 from swarmd.transport.sessions import SessionTable, Verdict
 from swarmd.transport.tcp.session import TcpSession
 
 log = logging.getLogger(__name__)
 
-_MAX_KEYING = 128  # incoming connections at a time that have not proved who they are; each may cost four X25519
-_MAX_KEYING_PER_HOST = 32
-_BAN_PERIOD = 300.0
-_MAX_BANS = 4096
-_BAN_POINTS = 10  # a protocol fault that ends the session costs 5, see `_fault`
-_FAULT_POINTS = 5
-_FORGIVE_PERIOD = 600.0  # points are counted for so long at the most: two slips in a year are no attack
-_MAX_MARKED = 4096  # peers with points; identities are free, so there may be any number of them
+_MAX_UNPROVED = 128  # incoming connections without a group at a time: four X25519 each, and a place among the sessions
+_MAX_UNPROVED_PER_HOST = 32
+_NETWORK_BITS = 64  # of IPv6 addresses: whoever has one has all of its network
+_FAULT_POINTS = 5  # of a protocol fault that ends the session, at the least; half of a ban
 
 
 class PeerSink(Protocol):
@@ -75,8 +71,16 @@ class Peers:
     """All connections of one node."""
 
     def __init__(
-        self, identity: Identity, rng: Rng, clock: Clock, sink: PeerSink, max_sessions: int | None = None
+        self,
+        identity: Identity,
+        rng: Rng,
+        clock: Clock,
+        sink: PeerSink,
+        max_sessions: int | None = None,
+        moved: Callable[[int], None] = lambda count: None,
     ) -> None:
+        """`moved` is told of every count of bytes that goes through a socket."""
+        self._moved = moved
         self._identity, self._rng, self._clock, self._sink = identity, rng, clock, sink
         self._loop = asyncio.get_running_loop()
         self._table = SessionTable(identity.peer_id, **({"max_sessions": max_sessions} if max_sessions else {}))
@@ -85,9 +89,7 @@ class Peers:
         self._open: dict[PeerId, Connection] = {}
         self._groups: dict[GroupId, bytes] = {}
         self._dirty: dict[int, TcpLink] = {}
-        self._bans: dict[PeerId, float] = {}
-        self._points: Counter[PeerId] = Counter()
-        self._forgive_at = clock.monotonic() + _FORGIVE_PERIOD
+        self._bans = Bans(clock.monotonic())
         self._links: WeakSet[TcpLink] = WeakSet()  # also those that are closed and have a last record to send
         self._received_bytes = self._sent_bytes = 0
         self._stopping = False
@@ -138,11 +140,7 @@ class Peers:
         for connection in list(self._open.values()):
             connection.join.handle_timer(now)
             self._run_join(connection)
-        for peer in [peer for peer, until in self._bans.items() if until <= now]:
-            del self._bans[peer]
-        if now >= self._forgive_at:
-            self._forgive_at = now + _FORGIVE_PERIOD
-            self._points.clear()
+        self._bans.handle_timer(now)
 
     # For groups and transfers -----------------------------------------------------------------------------------
 
@@ -181,10 +179,10 @@ class Peers:
 
     def penalise(self, peer: PeerId, points: int, reason: str) -> None:
         """The peer did something that it should not, short of breaking the protocol."""
-        if self._add_points(peer, points):
+        if self._bans.add(peer, points, self._clock.monotonic()):
             connection = self._open.get(peer)
             if connection is not None:
-                log.warning("peer %s is refused for %.0f s: %s", peer.short, _BAN_PERIOD, reason)
+                log.warning("peer %s is refused for %.0f s: %s", peer.short, BAN_PERIOD, reason)
                 connection.link.close(CloseReason.PROTOCOL, reason)
 
     async def dial(self, address: Address, wanted: PeerId | None) -> PeerId:
@@ -195,7 +193,7 @@ class Peers:
             raise Unreachable(str(error)) from None
         session = TcpSession(self._identity, self._rng, self._clock.monotonic(), is_initiator=True, wanted=wanted)
         try:
-            connection = self._adopt(TcpLink(sock, session, self, self._clock, self._loop))
+            connection = self._adopt(TcpLink(sock, session, self, self._clock, self._loop, self._moved))
         except LocalError as error:
             raise Unreachable(f"{address}: {error}") from None
         connection.dialled = address
@@ -211,16 +209,20 @@ class Peers:
     # From net ---------------------------------------------------------------------------------------------------
 
     def connection_accepted(self, accepted: Accepted) -> None:
-        links = [connection.link for connection in self._connections.values() if connection.dialled is None]
-        keying = [link.remote.host for link in links if link.session.state is State.KEYING]
-        if self._stopping or len(keying) >= _MAX_KEYING or keying.count(accepted.remote.host) >= _MAX_KEYING_PER_HOST:
+        if self._stopping or not self._has_room_for(accepted.remote):
             accepted.socket.close()
             return
         session = TcpSession(self._identity, self._rng, self._clock.monotonic(), is_initiator=False)
         try:
-            self._adopt(TcpLink(accepted.socket, session, self, self._clock, self._loop)).link.start()
+            self._adopt(TcpLink(accepted.socket, session, self, self._clock, self._loop, self._moved)).link.start()
         except LocalError as error:
             log.debug("connection from %s: %s", accepted.remote, error)
+
+    def _has_room_for(self, remote: Address) -> bool:
+        """Strangers must not take the places of members; who they are is no help, for identities are free."""
+        incoming = [connection for connection in self._connections.values() if connection.dialled is None]
+        unproved = [source_of(connection.link.remote) for connection in incoming if not connection.groups]
+        return len(unproved) < _MAX_UNPROVED and unproved.count(source_of(remote)) < _MAX_UNPROVED_PER_HOST
 
     def link_event(self, link: TcpLink, event: Event) -> None:
         connection = self._connections[id(link)]
@@ -328,22 +330,9 @@ class Peers:
     def _fault(self, connection: Connection, error: RemoteError) -> None:
         log.warning("peer %s at %s: %s", connection.name, connection.link.remote, error)
         if connection.is_admitted and error.penalty:
-            self._add_points(connection.peer, max(_FAULT_POINTS, error.penalty))
+            self._bans.add(connection.peer, max(_FAULT_POINTS, error.penalty), self._clock.monotonic())
         connection.cut(CloseReason.PROTOCOL, str(error))
         self._mark(connection.link)
-
-    def _add_points(self, peer: PeerId, points: int) -> bool:
-        """Whether they were enough for a ban."""
-        if peer not in self._points and len(self._points) >= _MAX_MARKED:
-            del self._points[next(iter(self._points))]
-        self._points[peer] += points
-        if self._points[peer] < _BAN_POINTS:
-            return False
-        del self._points[peer]
-        if len(self._bans) >= _MAX_BANS:
-            del self._bans[next(iter(self._bans))]
-        self._bans[peer] = self._clock.monotonic() + _BAN_PERIOD
-        return True
 
     def _closed(self, connection: Connection, event: Closed) -> None:
         link = connection.link
@@ -385,3 +374,10 @@ class Peers:
         self._dirty.clear()
         for link in links:
             link.pump()
+
+
+def source_of(address: Address) -> str:
+    """Who is counted as one: an IPv4 address, or an IPv6 network."""
+    if not address.is_ipv6:
+        return address.host
+    return str(ipaddress.ip_network((address.host, _NETWORK_BITS), strict=False))

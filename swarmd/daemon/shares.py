@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 
 from swarmd.core.errors import AlreadyExists, Conflict, NotFound
-from swarmd.core.ids import GroupId
+from swarmd.core.ids import ContentId, GroupId
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.serving import Serving, serve_quietly
 from swarmd.daemon.workers import Workers
@@ -45,6 +45,12 @@ class Shares:
         """Serve everything of ours that the catalogues name."""
         for record in self._memberships.own_records():
             await serve_quietly(self._serving, record.group_id, record.share.content_id, record.share.name)
+
+    async def restore(self, content_id: ContentId) -> None:
+        """Serve it wherever we share it, from the best copy there is: another copy of it has been given up."""
+        for record in self._memberships.own_records():
+            if record.share.content_id == content_id:
+                await serve_quietly(self._serving, record.group_id, content_id, record.share.name)
 
     async def share(self, path: str, group: GroupId | None, name: str | None, progress: Progress) -> Shared:
         """Read what has to be read, publish, serve. Reading stops when the caller is cancelled."""

@@ -86,6 +86,9 @@ class Transfer:
         """`created_at`: milliseconds of wall time, to be shown."""
         self.download = download
         self.group = group
+        """Where it was asked for last: after a restart it is fetched there."""
+        self.groups = {group}
+        """Everywhere that it is fetched."""
         self.state = TransferState.METADATA
         self.error: LocalError | None = None
         self.standing: Standing | None = None
@@ -167,6 +170,21 @@ class Transfer:
             self._exchange.replicator.resume(self.content_id, self._exchange.now)
             self._exchange.schedule()
         self._tell("changed")
+
+    async def add_group(self, group: GroupId) -> None:
+        """Fetch it from members of that group too."""
+        if group in self.groups:
+            return
+        self.group = group
+        self.groups.add(group)
+        await self._slow.run(lambda: self.download.set_group(group))
+        if self._exchange.is_attached(self.download):
+            self._fetch()
+
+    def leave_group(self, group: GroupId) -> None:
+        """Nobody of that group is left; there are other groups."""
+        self.groups.discard(group)
+        self.group = min(self.groups)
 
     async def wait_for_chunks(self) -> None:
         """Until a further chunk is stored or the transfer ends."""
@@ -303,9 +321,8 @@ class Transfer:
     async def _reuse_more(self) -> None:
         """The same while others give us chunks: say that these are here."""
         if await self._reuse():
-            self._exchange.replicator.serve(
-                self.group, self.content_id, self._shape(), self.download.have, self._exchange.now
-            )
+            have, now = self.download.have, self._exchange.now
+            self._exchange.replicator.serve(self.group, self.content_id, self._shape(), have, now)
             self.chunk_written()
 
     # What phases are made of ------------------------------------------------------------------------------------
@@ -363,17 +380,18 @@ class Transfer:
             entry_pages = RangeSet([(0, root.n_pages(PageKind.ENTRIES))])
             for page in download.missing_entry_pages():
                 entry_pages.discard(page)
-        self._exchange.replicator.fetch(
-            self.group,
-            self.content_id,
-            Order(download.row.order),
-            self._shape() if root is not None else None,
-            download.have,
-            self._usable_chunks(),
-            now,
-            entry_pages=entry_pages,
-            hash_pages=RangeSet((page, page + 1) for page in self._pages_here()),
-        )
+        for group in sorted(self.groups):
+            self._exchange.replicator.fetch(
+                group,
+                self.content_id,
+                Order(download.row.order),
+                self._shape() if root is not None else None,
+                download.have,
+                self._usable_chunks(),
+                now,
+                entry_pages=entry_pages,
+                hash_pages=RangeSet((page, page + 1) for page in self._pages_here()),
+            )
         if self.is_paused:
             self._exchange.replicator.pause(self.content_id, now)
         self._exchange.schedule()

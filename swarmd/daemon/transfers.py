@@ -57,15 +57,19 @@ class Transfers:
     # Commands ---------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Go on with everything that was under way when the daemon stopped."""
+        """Everything that there was when the daemon stopped is listed again, and what was under way goes on."""
         await self._slow.run(lambda: shutil.rmtree(self._temporary, ignore_errors=True))
         for download in await self._slow.run(self._store.downloads):
             if Path(download.row.target).is_relative_to(self._temporary) or download.row.group_id is None:
                 await self._slow.run(partial(self._store.discard_download, download.id, delete_data=True))
                 continue
-            transfer = self._adopt(download, download.row.group_id)
+            self._adopt(download, download.row.group_id)
+
+    async def serve(self) -> None:
+        """What was fetched in earlier runs; opening many objects takes a while."""
+        for transfer in self.all():
             if transfer.state is TransferState.DONE:
-                await serve_quietly(self._serving, transfer.group, transfer.content_id, download.path)
+                await self._serve(transfer)
 
     async def stop(self) -> None:
         """Commit what there is of each."""
@@ -96,6 +100,7 @@ class Transfers:
         if target is not None:
             known = self._to_same_place(content_id, os.path.join(target, name))
             if known is not None:
+                await known.add_group(group)
                 await known.resume()
                 return known
         folder = target if target is not None else await self._slow.run(partial(self._make_temporary, content_id))
@@ -106,27 +111,39 @@ class Transfers:
         return transfer
 
     async def remove(self, transfer: Transfer, delete_data: bool) -> str | None:
-        """Forget it; the path that stays on the disk, if any does."""
-        path = transfer.download.path
+        """Forget it; the path that stays on the disk, if any does.
+
+        When it was done, this object is not served any more unless another transfer has it too: whoever has also
+        shared it sees to that (`Shares.restore`).
+        """
+        path, content_id = transfer.download.path, transfer.content_id
         was_done = transfer.state is TransferState.DONE
         self._transfers.pop(transfer.id, None)
-        self._active.pop(transfer.content_id, None)
+        if self._active.get(content_id) is transfer:
+            del self._active[content_id]
         await transfer.stop()
         if was_done:
-            self._serving.withdraw(transfer.group, transfer.content_id)
+            for group in self._serving.groups(content_id):
+                self._serving.withdraw(group, content_id)
         else:
-            self._serving.restore(transfer.content_id)
+            self._serving.restore(content_id)
         await self._slow.run(partial(self._store.discard_download, transfer.id, delete_data))
         if transfer.is_temporary:
             await self._slow.run(partial(shutil.rmtree, transfer.download.row.target, ignore_errors=True))
+        for other in self.all() if was_done else ():
+            if other.content_id == content_id and other.state is TransferState.DONE:
+                await self._serve(other)
         self._observer.transfer_changed(transfer, "removed")
         left = path if was_done else path + ".part"
         return left if await self._slow.run(lambda: os.path.lexists(left)) else None
 
     async def leave_group(self, group: GroupId) -> None:
         """Nothing is fetched in this group any more; what was written stays."""
-        for transfer in [each for each in self._transfers.values() if each.group == group and each.is_active]:
-            await self.remove(transfer, delete_data=False)
+        for transfer in [each for each in self._transfers.values() if group in each.groups and each.is_active]:
+            if len(transfer.groups) > 1:
+                transfer.leave_group(group)
+            else:
+                await self.remove(transfer, delete_data=False)
 
     # From the exchange ------------------------------------------------------------------------------------------
 
@@ -161,9 +178,15 @@ class Transfers:
         self._observer.transfer_changed(transfer, what)
 
     def transfer_finished(self, transfer: Transfer, source: ObjectSource) -> None:
-        self._serving.remember(transfer.group, source)
+        for group in transfer.groups:
+            self._serving.remember(group, source)
 
     # Inside -----------------------------------------------------------------------------------------------------
+
+    async def _serve(self, transfer: Transfer) -> None:
+        """What it has fetched."""
+        for group in transfer.groups:
+            await serve_quietly(self._serving, group, transfer.content_id, transfer.download.path)
 
     def _adopt(self, download: Download, group: GroupId) -> Transfer:
         created_at = int(self._clock.wall() * 1000)

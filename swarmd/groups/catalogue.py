@@ -174,7 +174,7 @@ class Catalogue:
             kind=kind,
             share=share,
             created_at=max(0, int(wall * 1000)),
-            authorisation=authorisation,
+            authorisation=authorisation if Right.PUBLISH in self._spec.restricted else None,
             signature=b"",
         )
         record = unsigned.signed_by(identity)

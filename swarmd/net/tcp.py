@@ -18,6 +18,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +29,10 @@ from swarmd.transport.api import CloseReason, Event, State
 from swarmd.transport.tcp.session import TcpSession
 
 _TURN_BYTES = 2 << 20  # about 3 ms at full speed: what a control request waits at the most for one link
-_NOTSENT_BYTES = 256 * 1024  # what may wait unsent in the kernel, where no priority can overtake it
+_NOTSENT_BYTES = 128 * 1024  # what may wait unsent in the kernel, where no priority can overtake it
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes of the send queue not sent yet
+_SMALL_BYTES = 4096  # a record of control messages goes out in any case
+_LOW_WATER_BYTES = 64 * 1024  # at most so much of a record is awaited in the kernel (SO_RCVLOWAT)
 _INT = struct.Struct("i")
 _RTT = struct.Struct("I")
 _RTT_OFFSET, _TCP_INFO_BYTES = 68, 104  # linux/tcp.h: tcpi_rtt of struct tcp_info
@@ -42,6 +45,10 @@ class Sink(Protocol):
     """Who is told what happens on a link; implemented above, called on the loop."""
 
     def link_event(self, link: TcpLink, event: Event) -> None: ...
+
+
+def _unheard(count: int) -> None:
+    pass
 
 
 class TcpLink:
@@ -57,7 +64,9 @@ class TcpLink:
         sink: Sink,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        moved: Callable[[int], None] = _unheard,
     ) -> None:
+        """`moved` is told of every count of bytes read or written (`net.coalescing`)."""
         self.session = session
         try:
             self.remote = Address.of_socket(sock.getpeername())
@@ -67,9 +76,10 @@ class TcpLink:
             sock.close()
             raise LocalError(f"the connection was closed at once ({os.strerror(error.errno or 0)})") from None
         self.received_bytes = self.sent_bytes = 0
-        self._socket, self._sink, self._clock, self._loop = sock, sink, clock, loop
+        self._socket, self._sink, self._clock, self._loop, self._moved = sock, sink, clock, loop, moved
         self._fd = sock.fileno()
         self._writing = self._pumping = False
+        self._low_water = 1
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._closing: asyncio.TimerHandle | None = None
@@ -150,15 +160,26 @@ class TcpLink:
                 break
             budget -= count
             self.received_bytes += count
+            self._moved(count)
             session.bytes_received(count, self._clock.monotonic())
             self._deliver()
             if count < len(space):
                 break
+        self._set_low_water(session.missing_bytes if _TURN_BYTES - budget < _LOW_WATER_BYTES else 0)
+
+    def _set_low_water(self, missing: int) -> None:
+        """On a slow link a record arrives in dozens of packets: be woken when the rest of it is here, not for each."""
+        low_water = min(missing, _LOW_WATER_BYTES) if missing > _SMALL_BYTES else 1
+        if low_water != self._low_water and self._fd >= 0:
+            self._low_water = low_water
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
 
     def _send(self) -> None:
         session, budget = self.session, _TURN_BYTES
         while (data := session.data_to_send()) is not None:
-            if budget <= 0 or self._unsent_bytes() >= _NOTSENT_BYTES:
+            if budget <= 0 or (
+                len(data) > _SMALL_BYTES and self._unsent_bytes() >= max(_NOTSENT_BYTES, session.record_bytes)
+            ):
                 self._want_write(True)
                 return
             try:
@@ -171,6 +192,7 @@ class TcpLink:
                 return
             budget -= count
             self.sent_bytes += count
+            self._moved(count)
             session.data_sent(count, self._clock.monotonic())
             if count < len(data):
                 self._want_write(True)

@@ -8,7 +8,7 @@ from typing import Protocol
 from swarmd.core.rng import Rng
 from swarmd.replication.commands import Command
 from swarmd.replication.limits import Limits
-from swarmd.replication.link import Link
+from swarmd.replication.link import FLUSH_PERIOD, MAX_FLUSH_PERIOD, SMALL_CHUNK_BYTES, Link
 from swarmd.replication.pacing import Downlink, Uplink
 
 
@@ -22,10 +22,12 @@ class Context:
     """`now` only rises. `speaking` links have something to say at once, `muttering` ones something that can wait.
 
     `planning`: who has something to decide before the next command is given out.
-    `open_bytes`: asked for or received, not stored yet, of all downloads.
+    `open_bytes`: asked for or received, not stored yet, of all downloads. `coming_bytes`: what is left of chunks that
+    have begun to arrive.
     """
 
     __slots__ = (
+        "coming_bytes",
         "commands",
         "downlink",
         "limits",
@@ -51,6 +53,17 @@ class Context:
         self.downlink = Downlink(now)
         self.limits = Limits()
         self.open_bytes = 0
+        self.coming_bytes = 0
+
+    @property
+    def flush_period(self) -> float:
+        """How long Have and Status may wait for company: about as long as our line is busy with a small chunk.
+
+        On a slow line there are hundreds of small messages a second otherwise, each of which wakes a process; half of
+        them go with a longer wait, and a swarm of 16 on 20 Mbit/s takes 1 % longer in the simulator.
+        """
+        busy = SMALL_CHUNK_BYTES / max(self.uplink.bytes_per_second, 1.0)
+        return min(MAX_FLUSH_PERIOD, max(FLUSH_PERIOD, busy))
 
     def read_id(self) -> int:
         number = self.next_read

@@ -55,6 +55,7 @@ class Download:
 
     def heard_have(self, channel: Channel, chunks: int) -> None:
         """A peer has these now."""
+        channel.denied = bits.without(channel.denied, chunks)
         if not self.is_done:
             self.metadata.wake()
             if self.fetch is not None and chunks & self.fetch.chunks.pickable:
@@ -79,15 +80,16 @@ class Download:
             repair(self.fetch, now)
         self.wake()
 
-    def is_busy(self, now: float) -> bool:
-        """Whether time alone may change something."""
+    def is_busy(self, since: float) -> bool:
+        """Whether time alone, from `since` on, may change something."""
         if self.is_paused or self.is_done:
             return False
         fetch = self.fetch
-        if self.metadata.is_waiting or (fetch is not None and (fetch.outstanding or fetch.is_held(now))):
+        if self.metadata.is_waiting or (fetch is not None and (fetch.outstanding or fetch.is_held(since))):
             return True
         return any(
-            channel.denied or channel.retry_at > now or channel.meta_retry_at > now for channel in self.swarm.channels
+            channel.denied or channel.retry_at > since or channel.meta_retry_at > since
+            for channel in self.swarm.channels
         )
 
     def is_complete(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmd.core.errors import RemoteError
-from swarmd.replication import blocks, messages
+from swarmd.replication import bits, blocks, messages
 from swarmd.replication.blocks import HEADER_BYTES, BulkType
 from swarmd.replication.context import Context
 from swarmd.replication.link import Channel, Link
@@ -23,8 +23,6 @@ from swarmd.replication.uploads import Uploads
 
 MAX_DENIES = 512
 """Requests in a row that we could not meet; twice what may be open when we withdraw everything."""
-IDLE_PERIOD = 0.1
-"""A peer whose queue is shorter has nothing to do."""
 MAX_HAVE_BYTES = 8 << 20
 """What one peer may make us remember of its Haves, as bits: 64 Mi chunks."""
 
@@ -47,6 +45,7 @@ class Exchange:
             messages.Close: self._close,
             messages.Want: self._want,
             messages.Hello: self._hello,
+            messages.Idle: self._idle,
         }
 
     def receive_control(self, link: Link, data: bytes) -> None:
@@ -95,10 +94,13 @@ class Exchange:
             self._uploads.is_dirty = True
         link.hear_queue(message.queued_kib, self._context.now)
         link.heard_rate = message.rate_kib << 10
-        if not link.outstanding and link.wait(self._context.now) < IDLE_PERIOD:
-            for channel in link.channels.values():
-                if channel.has and (download := self._objects.downloads.get(channel.content_id)) is not None:
-                    download.beckoned(channel)
+        link.busy_period = message.coming_ms * 1e-3
+
+    def _idle(self, link: Link, message: messages.Idle) -> None:
+        link.hear_queue(0, self._context.now)
+        for channel in link.channels.values():
+            if channel.has and (download := self._objects.downloads.get(channel.content_id)) is not None:
+                download.beckoned(channel)
 
     # channels
 
@@ -109,6 +111,9 @@ class Exchange:
         channel = link.channel_of(message.handle)
         del link.by_handle[message.handle]
         if channel is None:
+            return
+        if channel.handle != message.counterpart and channel.handle:
+            self._objects.far_closed(channel)
             return
         channel.far_handle = 0
         self._objects.close_channel(channel)
@@ -132,14 +137,24 @@ class Exchange:
         if channel is None:
             return None
         if not channel.handle:
-            raise RemoteError(f"a message about object {handle}, which only its sender has opened", penalty=5)
+            return None
         return channel, self._objects.swarms[channel.content_id]
+
+    def _is_one_ended(self, link: Link, handle: int) -> bool:
+        """Whether only the peer's end is open: ours was, when the peer said what it says, and is not any more."""
+        channel = link.channel_of(handle)
+        return channel is not None and not channel.handle
 
     # what they have
 
     def _have(self, link: Link, message: messages.Have) -> None:
         found = self._open_channel_of(link, message.handle)
         if found is None:
+            if (one := link.by_handle[message.handle]) is not None:
+                link.have_bytes += max(0, message.chunks.bit_length() - one.has.bit_length()) >> 3
+                if link.have_bytes > MAX_HAVE_BYTES:
+                    raise RemoteError(f"Haves of more than {8 * MAX_HAVE_BYTES} chunks", penalty=5)
+                one.has |= message.chunks
             return
         channel, swarm = found
         link.have_bytes += max(0, message.chunks.bit_length() - channel.has.bit_length()) >> 3
@@ -154,7 +169,10 @@ class Exchange:
 
     def _withdraw(self, link: Link, message: messages.Withdraw) -> None:
         found = self._open_channel_of(link, message.handle)
-        if found is not None:
+        if found is None:
+            if (one := link.by_handle[message.handle]) is not None:
+                one.has = bits.without(one.has, message.chunks)
+        else:
             channel, swarm = found
             swarm.unlearn(channel, message.chunks)
             self._objects.givings[channel.content_id].wake()
@@ -164,6 +182,10 @@ class Exchange:
     def _request(self, link: Link, message: messages.Request) -> None:
         found = self._open_channel_of(link, message.handle)
         if found is None:
+            if self._is_one_ended(link, message.handle):
+                self._count_deny(link)
+                link.send(messages.Deny(message.handle, message.chunk, Reason.NOT_HELD, 0))
+                self._context.speaking[link] = None
             return
         channel, swarm = found
         chunk = message.chunk
@@ -186,11 +208,15 @@ class Exchange:
     def _cancel(self, link: Link, message: messages.Cancel) -> None:
         found = self._open_channel_of(link, message.handle)
         if found is not None:
-            self._uploads.cancel(found[0], message.chunk)
+            self._uploads.cancel(found[0], message.chunk, if_untouched=message.if_untouched)
 
     def _ask_meta(self, link: Link, message: messages.AskMeta) -> None:
         found = self._open_channel_of(link, message.handle)
         if found is None:
+            if self._is_one_ended(link, message.handle):
+                self._count_deny(link)
+                link.send(messages.DenyMeta(message.handle, message.kind, message.index))
+                self._context.speaking[link] = None
             return
         channel, swarm = found
         page = (message.kind, message.index)

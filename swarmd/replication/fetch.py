@@ -214,7 +214,10 @@ class Fetch:
         self._received_at = now
         link.outstanding -= length
         self.outstanding -= length
+        self._context.coming_bytes -= length
         if not offset:
+            request.began_at = now
+            self._context.coming_bytes += request.length
             self.chunks.begin(request)
             self.wake()
         request.parts += payload
@@ -243,13 +246,19 @@ class Fetch:
         channel.asked ^= 1 << request.chunk
         channel.link.request_count -= 1
 
+    def _inactive(self, request: Request) -> None:
+        """What is left of it is not awaited any more."""
+        request.channel.link.outstanding -= request.left
+        self.outstanding -= request.left
+        if request.received:
+            self._context.coming_bytes -= request.left
+
     def _abandoned(self, request: Request) -> None:
         """It is not active any more, and the peer is told."""
         link = request.channel.link
-        link.outstanding -= request.left
-        self.outstanding -= request.left
+        self._inactive(request)
         if request.sent < 0:
-            link.send(messages.Cancel(request.channel.handle, request.chunk))
+            link.send(messages.Cancel(request.channel.handle, request.chunk, if_untouched=False))
             self._context.speaking[link] = None
 
     def abandon(self, request: Request) -> None:
@@ -278,8 +287,7 @@ class Fetch:
             elif reason is not Reason.CANCELLED or request.recalled_for is None:
                 channel.denied |= 1 << chunk
                 channel.strike(self._context.now, STRIKE_PERIOD)
-            channel.link.outstanding -= request.left
-            self.outstanding -= request.left
+            self._inactive(request)
             self._give_up(request)
         request.sent = sent
         if request.received == sent:
@@ -320,7 +328,7 @@ class Fetch:
         """Ask for a request back, for another peer; the chunk stays with the first until it says so."""
         request.recalled_for = other
         link = request.channel.link
-        link.send(messages.Cancel(request.channel.handle, request.chunk))
+        link.send(messages.Cancel(request.channel.handle, request.chunk, if_untouched=True))
         self._context.speaking[link] = None
 
     # what the store says
@@ -359,6 +367,11 @@ class Fetch:
         self._wanted_again()
         return channel
 
+    def lose(self, chunks: int) -> None:
+        """What was on disk has gone."""
+        self.chunks.lose(chunks)
+        self._wanted_again()
+
     # channels and time
 
     def close_channel(self, channel: Channel) -> int:
@@ -367,8 +380,7 @@ class Fetch:
         for request in list(channel.requests.values()):
             still_to_come += (request.sent if request.sent >= 0 else request.length) - request.received
             if request.is_active:
-                channel.link.outstanding -= request.left
-                self.outstanding -= request.left
+                self._inactive(request)
                 self._give_up(request)
             self._end(request)
         return still_to_come

@@ -32,7 +32,9 @@ MAX_META_REQUESTS = 16
 MAX_TAILS = MAX_REQUESTS
 """Closed channels whose last blocks are still awaited: each had a request under way."""
 FLUSH_PERIOD = 0.02
-"""Have and Status wait up to this for company; whatever else is sent takes them along."""
+MAX_FLUSH_PERIOD = 0.15
+"""Have and Status wait this long for company, by the speed of our line; whatever else is sent takes them along."""
+SMALL_CHUNK_BYTES = 256 << 10
 RATE_PERIOD = 2.0
 """What a peer sends us is averaged over this."""
 
@@ -42,6 +44,7 @@ class Request:
 
     __slots__ = (
         "asked_at",
+        "began_at",
         "channel",
         "chunk",
         "expected_at",
@@ -59,6 +62,7 @@ class Request:
         self.length = length
         self.asked_at = now
         self.expected_at = now  # when its first block should come
+        self.began_at = now  # when it came
         self.received = 0
         self.parts: list[memoryview] = []
         self.is_active = True  # False: abandoned, and only awaited so that what still comes is recognised
@@ -68,6 +72,12 @@ class Request:
     @property
     def left(self) -> int:
         return self.length - self.received
+
+    def revise(self) -> None:
+        """The peer has spoken of its queue since: it is due then, if that is earlier than was thought at first."""
+        link = self.channel.link
+        if link.heard_rate and self.asked_at <= link.hint_at:
+            self.expected_at = min(self.expected_at, link.hint_at + link.hint_bytes / link.heard_rate)
 
 
 class Stage(Enum):
@@ -152,9 +162,12 @@ class Channel:
         return bool(self.handle and self.far_handle)
 
     def strike(self, now: float, period: float) -> None:
-        """It promised and did not deliver: ask it again later, and each time later still."""
-        self.retry_at = max(self.retry_at, now + period * 2 ** min(self.strikes, 6))
-        self.strikes += 1
+        """It promised and did not deliver: ask it again later, and each time later still. All that comes of one
+        attempt (a window of requests, all of them denied) is one time.
+        """
+        if now >= self.retry_at:
+            self.retry_at = now + period * 2 ** min(self.strikes, 6)
+            self.strikes += 1
 
 
 class Link:
@@ -163,6 +176,7 @@ class Link:
     __slots__ = (
         "announcing",
         "asked_bytes",
+        "busy_period",
         "by_handle",
         "by_own_handle",
         "channels",
@@ -223,6 +237,7 @@ class Link:
         self.is_queued = False
         self.virtual_time = 0.0
         self.releases: deque[tuple[int, int]] = deque()
+        self.busy_period = 0.0  # seconds that the peer's line is busy with what has begun to arrive
         self.meta_reads = 0
         self.denies = 0  # in a row
         self.reported_kib = 0
@@ -250,7 +265,7 @@ class Link:
         channel.pending |= chunks
         self.announcing.add(channel)
 
-    def packets(self, queued_kib: int, rate_kib: int) -> Iterator[bytes]:
+    def packets(self, queued_kib: int, rate_kib: int, coming_ms: int) -> Iterator[bytes]:
         """Everything there is to say now."""
         out = self.outbox
         for channel in self.announcing:
@@ -258,7 +273,7 @@ class Link:
                 out.extend(messages.encode_set(messages.Have, channel.handle, channel.pending))
             channel.pending = 0
         self.announcing.clear()
-        out.append(messages.encode(messages.Status(self.received, queued_kib, rate_kib)))
+        out.append(messages.encode(messages.Status(self.received, queued_kib, rate_kib, coming_ms)))
         self.reported, self.reported_kib = self.received, queued_kib
         self.status_due = False
         self.outbox = []
@@ -324,7 +339,7 @@ class Link:
     def close_channel(self, channel: Channel, still_to_come: int) -> None:
         """Both ends are dead; up to `still_to_come` bytes may arrive nevertheless."""
         if channel.handle:
-            self.send(messages.Close(channel.handle))
+            self.send(messages.Close(channel.handle, channel.far_handle))
             del self.by_own_handle[channel.handle]
             if still_to_come:
                 self.tails[channel.handle] = still_to_come

@@ -16,13 +16,14 @@ from either ends both handles; who still wants the object opens again.
     Have      chunks to add to what the sender can give
     Withdraw  chunks to take out
     Request   chunk: send it. Ends with its last block or with one Deny
-    Cancel    chunk: if it is not all sent yet, stop and Deny
+    Cancel    chunk: if it is not all sent yet (or: if nothing of it is sent yet), stop and Deny
     Deny      (asker's handle) chunk, reason, bytes of it sent before: the request is over. Soft: it may be asked again
     AskMeta   kind, index: send that page. Ends with the page or with DenyMeta
     DenyMeta  (asker's handle) kind, index
     Status    bytes of bulk messages received on this link since it began (the other end paces itself by it); how many
               KiB the sender of this has promised to others and how many KiB/s it delivers (so that nobody queues
               where the queue is longest)
+    Idle      the sender's line has nothing to do, and it has something that the other lacks
 
 Every decoder is strict: RemoteError for a short, long, unknown or non-canonical message, an index beyond any object,
 a set with too many pieces.
@@ -51,6 +52,7 @@ MAX_VERSION = 2**16
 _SEGMENT_BYTES = SEGMENT_CHUNKS // 8
 _TOTAL_LIMIT = 2**63
 _KIB_LIMIT = 2**40
+_MS_LIMIT = 2**31
 
 
 class Type(IntEnum):
@@ -63,10 +65,12 @@ class Type(IntEnum):
     WITHDRAW = 0x07
     REQUEST = 0x08
     CANCEL = 0x09
-    DENY = 0x0A
-    ASK_META = 0x0B
-    DENY_META = 0x0C
-    STATUS = 0x0D
+    CANCEL_UNTOUCHED = 0x0A
+    DENY = 0x0B
+    ASK_META = 0x0C
+    DENY_META = 0x0D
+    STATUS = 0x0E
+    IDLE = 0x0F
 
 
 class Wish(IntEnum):
@@ -101,7 +105,10 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
+    """`counterpart`: the other end's handle for the same object, if its sender knew one; that is dead too."""
+
     handle: int
+    counterpart: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +139,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
+    """`if_untouched`: only if nothing of it has been sent."""
+
     handle: int
     chunk: int
+    if_untouched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +173,15 @@ class Status:
     received: int
     queued_kib: int
     rate_kib: int
+    coming_ms: int
 
 
-Message = Hello | Open | Close | Want | Have | Withdraw | Request | Cancel | Deny | AskMeta | DenyMeta | Status
+@dataclass(frozen=True, slots=True)
+class Idle:
+    pass
+
+
+Message = Hello | Open | Close | Want | Have | Withdraw | Request | Cancel | Deny | AskMeta | DenyMeta | Status | Idle
 
 
 def encode(message: Message) -> bytes:
@@ -174,12 +190,12 @@ def encode(message: Message) -> bytes:
     match message:
         case Request(handle, chunk):
             w.u8(Type.REQUEST).varint(handle).varint(chunk)
-        case Status(received, queued_kib, rate_kib):
-            w.u8(Type.STATUS).varint(received).varint(queued_kib).varint(rate_kib)
+        case Status(received, queued_kib, rate_kib, coming_ms):
+            w.u8(Type.STATUS).varint(received).varint(queued_kib).varint(rate_kib).varint(coming_ms)
         case Have(handle, chunks):
             _write_set(w, Type.HAVE, handle, chunks)
-        case Cancel(handle, chunk):
-            w.u8(Type.CANCEL).varint(handle).varint(chunk)
+        case Cancel(handle, chunk, if_untouched):
+            w.u8(Type.CANCEL_UNTOUCHED if if_untouched else Type.CANCEL).varint(handle).varint(chunk)
         case Deny(handle, chunk, reason, sent):
             w.u8(Type.DENY).varint(handle).varint(chunk).u8(reason).varint(sent)
         case Withdraw(handle, chunks):
@@ -190,10 +206,12 @@ def encode(message: Message) -> bytes:
             w.u8(Type.DENY_META).varint(handle).u8(kind).varint(index)
         case Open(handle, content_id, wish):
             w.u8(Type.OPEN).varint(handle).raw(content_id).u8(wish)
-        case Close(handle):
-            w.u8(Type.CLOSE).varint(handle)
+        case Close(handle, counterpart):
+            w.u8(Type.CLOSE).varint(handle).varint(counterpart)
         case Want(handle, wish):
             w.u8(Type.WANT).varint(handle).u8(wish)
+        case Idle():
+            w.u8(Type.IDLE)
         case Hello(lowest, highest):
             w.u8(Type.HELLO).varint(lowest).varint(highest)
     return w.bytes()
@@ -202,12 +220,13 @@ def encode(message: Message) -> bytes:
 def encode_set(type_: type[Have] | type[Withdraw], handle: int, chunks: int) -> Iterator[bytes]:
     """As many messages as the set needs."""
     base = 0
+    width = SEGMENT_CHUNKS if type_ is Have else SEGMENT_CHUNKS // 8  # ranges only, at worst a byte a chunk
     while chunks:
-        segment = chunks & ((1 << SEGMENT_CHUNKS) - 1)
+        segment = chunks & ((1 << width) - 1)
         if segment:
             yield encode(type_(handle, segment << base))
-        chunks >>= SEGMENT_CHUNKS
-        base += SEGMENT_CHUNKS
+        chunks >>= width
+        base += width
 
 
 def _write_set(w: Writer, type_: Type, handle: int, chunks: int) -> None:
@@ -236,13 +255,15 @@ def _decode(r: Reader) -> Message:
         case Type.REQUEST:
             return Request(_handle(r), _chunk(r))
         case Type.STATUS:
-            return Status(r.varint(_TOTAL_LIMIT), r.varint(_KIB_LIMIT), r.varint(_KIB_LIMIT))
+            return Status(r.varint(_TOTAL_LIMIT), r.varint(_KIB_LIMIT), r.varint(_KIB_LIMIT), r.varint(_MS_LIMIT))
         case Type.HAVE:
             return Have(_handle(r), _ranges(r))
         case Type.HAVE_MAP:
             return Have(_handle(r), _bitmap(r))
         case Type.CANCEL:
-            return Cancel(_handle(r), _chunk(r))
+            return Cancel(_handle(r), _chunk(r), if_untouched=False)
+        case Type.CANCEL_UNTOUCHED:
+            return Cancel(_handle(r), _chunk(r), if_untouched=True)
         case Type.DENY:
             return Deny(_handle(r), _chunk(r), _reason(r), r.varint(MAX_CHUNK_BYTES))
         case Type.WITHDRAW:
@@ -254,9 +275,11 @@ def _decode(r: Reader) -> Message:
         case Type.OPEN:
             return Open(_handle(r), ContentId(r.raw(32)), _wish(r))
         case Type.CLOSE:
-            return Close(_handle(r))
+            return Close(_handle(r), _handle(r))
         case Type.WANT:
             return Want(_handle(r), _wish(r))
+        case Type.IDLE:
+            return Idle()
         case Type.HELLO:
             return Hello(r.varint(MAX_VERSION), r.varint(MAX_VERSION))
         case other:

@@ -66,8 +66,8 @@ class Metadata:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an answer is due."""
-        return bool(self._asked)
+        """Whether an answer is due, or somebody may be asked later: one who denied, or has too much to do for us."""
+        return bool(self._asked) or (bool(self._swarm.channels) and not self.is_complete)
 
     def _lacking(self) -> Iterator[Page]:
         shape = self._shape

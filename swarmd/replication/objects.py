@@ -120,8 +120,21 @@ class Objects:
         else:
             self.open_channel(swarm, channel.link)
 
+    def far_closed(self, channel: Channel) -> None:
+        """The other end has closed its end before it knew ours, which stays: what we said under it counts."""
+        swarm = self.swarms[channel.content_id]
+        self._uploads.close_channel(channel)
+        self.givings[channel.content_id].close_channel(channel)
+        swarm.detach(channel)
+        channel.received_bytes = channel.sent_bytes = 0
+        channel.has = channel.denied = channel.busy = 0
+        channel.far_handle = 0
+        channel.wish = Wish.NOTHING
+
     def _attach_if_open(self, swarm: Swarm, channel: Channel) -> None:
         if channel.is_open:
+            if swarm.shape is not None:
+                channel.has &= swarm.shape.everything
             swarm.attach(channel)
             self.givings[swarm.content_id].wake()
             download = self.downloads.get(swarm.content_id)

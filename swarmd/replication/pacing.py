@@ -28,7 +28,7 @@ TARGET_PERIOD = 0.2
 GROWTH = 0.125
 SHARED_PERIOD = 0.15
 BUSY_SHARE = 0.6
-MAX_WINDOW_PERIOD = 1.0
+MAX_WINDOW_PERIOD = 0.4
 RATE_PERIOD = 3.0
 """Half of how long a measured rate is believed: longer than the pauses of a swarm, shorter than those of a user."""
 DELAY_PERIOD = 30.0
@@ -85,6 +85,10 @@ class Downlink:
         self._rate += (self._bytes / span - self._rate) * 0.5
         self._peak.add(self._rate, now)
         self._at, self._bytes = now, 0
+
+    def period(self, count: int) -> float:
+        """Seconds that so many bytes need at its best."""
+        return count / self._peak.value if self._peak.value else 0.0
 
     @property
     def is_busy(self) -> bool:

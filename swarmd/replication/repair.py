@@ -19,6 +19,7 @@ DOUBLES = 4
 """Chunks that are on their way twice at a time."""
 DOUBLE_GAIN = 0.5
 """Seconds that a second request must save, beyond half of what is left."""
+MIN_TRANSFER_PERIOD = 0.05
 STALL_PERIOD = 3.0
 """Silence of a peer that owes us something, beyond what it said of its queue."""
 UNKNOWN_RATE = 250e3
@@ -35,11 +36,18 @@ def is_stalled(link: Link, asked_at: float, now: float) -> bool:
     return now - max(link.last_block_at, asked_at) > patience
 
 
-def double_gain(request: Request, other: Link, now: float) -> float:
-    """Seconds saved by asking `other` too."""
+def time_left(request: Request, now: float) -> float:
+    """Seconds until a chunk will be here, at the pace of its own blocks, or when its turn comes."""
+    if request.received:
+        return request.left * max(now - request.began_at, MIN_TRANSFER_PERIOD) / request.received
     link = request.channel.link
-    left = link.wait(now) + link.outstanding / (link.down.rate(now) or UNKNOWN_RATE)
-    return left / 2 - other.wait(now) - request.length / (other.heard_rate or UNKNOWN_RATE)
+    wait = max(link.wait(now), now - request.expected_at)
+    return wait + request.length / (link.heard_rate or UNKNOWN_RATE)
+
+
+def double_gain(request: Request, other: Link, now: float) -> float:
+    """Seconds saved by asking `other` too; what it costs all of us is why it must be half of what is left."""
+    return time_left(request, now) / 2 - other.wait(now) - request.length / (other.heard_rate or UNKNOWN_RATE)
 
 
 def repair(fetch: Fetch, now: float) -> None:
@@ -86,6 +94,7 @@ def _double(fetch: Fetch, idle: list[Channel], now: float) -> None:
         for chunk, requests in fetch.chunks.requested.items():
             if len(requests) > 1 or not fetch.may_ask(channel, chunk):
                 continue
+            requests[0].revise()
             gain = double_gain(requests[0], channel.link, now)
             if gain > best_gain:
                 best, best_gain = chunk, gain

@@ -42,7 +42,7 @@ from swarmd.replication.context import Context
 from swarmd.replication.download import Download
 from swarmd.replication.exchange import Exchange
 from swarmd.replication.limits import Rates
-from swarmd.replication.link import FLUSH_PERIOD, Link
+from swarmd.replication.link import Link
 from swarmd.replication.objects import Objects
 from swarmd.replication.pickers import Order
 from swarmd.replication.progress import Progress, Source
@@ -51,7 +51,7 @@ from swarmd.replication.uploads import Uploads
 
 LOOK_PERIOD = 0.1
 """How often what is under way is looked at: late requests, gifts nobody took, queues that have changed."""
-BECKONED = 2
+BECKONED = 1
 LOAD_CHANGE_KIB = 256
 """A change of our queue by less is not worth a message."""
 
@@ -65,6 +65,7 @@ class Replicator:
         self._objects = Objects(self._context, self._uploads)
         self._exchange = Exchange(self._context, self._objects, self._uploads)
         self._look_at: float | None = None
+        self._looked_at = now
         self._beckon_at = now
 
     # links
@@ -153,8 +154,7 @@ class Replicator:
             self._objects.givings[content_id].hide(channel, lost)
         download = self._objects.downloads.get(content_id)
         if download is not None and download.fetch is not None and not download.is_done:
-            download.fetch.chunks.lose(lost)
-            download.fetch.wake()
+            download.fetch.lose(lost)
 
     def fetch(
         self,
@@ -317,7 +317,7 @@ class Replicator:
         context = self._context
         deadline = self._look_at
         if context.muttering:
-            flush_at = min(link.last_flush_at for link in context.muttering) + FLUSH_PERIOD
+            flush_at = min(link.last_flush_at for link in context.muttering) + context.flush_period
             deadline = flush_at if deadline is None else min(deadline, flush_at)
         if self._uploads.limited_until > context.now:
             deadline = self._uploads.limited_until if deadline is None else min(deadline, self._uploads.limited_until)
@@ -383,7 +383,7 @@ class Replicator:
     def _beckon(self) -> None:
         """Our line has nothing to do: let some of those who lack what we have know it."""
         context = self._context
-        self._beckon_at = context.now + FLUSH_PERIOD
+        self._beckon_at = context.now + context.flush_period
         lacking = [
             channel.link
             for swarm in self._objects.swarms.values()
@@ -391,36 +391,38 @@ class Replicator:
             if channel.wish is not messages.Wish.NOTHING and bits.without(channel.shown, channel.has)
         ]
         for link in context.rng.sample(lacking, min(BECKONED, len(lacking))):
+            link.send(messages.Idle())
             context.speaking[link] = None
 
     def _speak(self) -> None:
         context = self._context
         now = context.now
+        period = context.flush_period
         links = list(context.speaking)
         links += [
-            link
-            for link in context.muttering
-            if link.last_flush_at + FLUSH_PERIOD <= now and link not in context.speaking
+            link for link in context.muttering if link.last_flush_at + period <= now and link not in context.speaking
         ]
         context.speaking.clear()
         if len(links) > 1:
             first = context.rng.randrange(len(links))
             links = links[first:] + links[:first]
         load, rate = self._uploads.load_kib, int(context.uplink.bytes_per_second) >> 10
+        coming_ms = int(context.downlink.period(context.coming_bytes) * 1e3)
         for link in links:
             context.muttering.pop(link, None)
             link.last_flush_at = now
-            for packet in link.packets(load, rate):
+            for packet in link.packets(load, rate, coming_ms):
                 context.commands.append(SendControl(link.group, link.peer, packet))
 
     def _look(self, now: float) -> None:
         """Look after what is under way; and stop looking when nothing is."""
         objects = self._objects
         uplink = self._context.uplink
+        since, self._looked_at = self._looked_at, now  # what has become due meanwhile is acted on, however late it is
         self._context.downlink.look(now)
         is_busy = uplink.under_way > 0 or self._uploads.queued_bytes > 0
         for download in objects.downloads.values():
-            if download.is_busy(now):
+            if download.is_busy(since):
                 download.repair(now)
                 is_busy = True
         for giving in objects.givings.values():

@@ -46,6 +46,8 @@ BACKLOG_PERIOD = 0.05
 MIN_BACKLOG_BYTES = 256 << 10
 MAX_BACKLOG_BYTES = 2 << 20
 """Handed to the transport for one peer and not sent: BACKLOG_PERIOD of what it takes, within these."""
+CHOICE = 1
+CHOICE_BYTES = 4 << 20
 IDLE_PERIOD = 0.1
 SHARE_PERIOD = 0.25
 """A queue longer by this than another's is shared with it."""
@@ -81,10 +83,10 @@ class Uploads:
         self._queue(link)
         self.is_dirty = True
 
-    def cancel(self, channel: Channel, chunk: int) -> None:
+    def cancel(self, channel: Channel, chunk: int, *, if_untouched: bool) -> None:
         """Stop if it is not all sent; if it is, its last block crosses the Cancel and is the answer."""
         upload = channel.uploads.get(chunk)
-        if upload is not None:
+        if upload is not None and not (if_untouched and upload.handed):
             self._deny(upload, Reason.CANCELLED)
 
     def withdraw(self, channel: Channel, chunks: int) -> None:
@@ -190,23 +192,46 @@ class Uploads:
             heappush(self._queued, (link.virtual_time, self._context.rng.random(), link))
 
     def _start_next(self) -> bool:
-        """The next chunk in turn gets a slot; False when nothing waits."""
-        while self._queued:
-            virtual_time, _, link = heappop(self._queued)
-            link.is_queued = False
+        """The next chunk in turn gets a slot; False when nothing waits, or reads that were cancelled are still open."""
+        entry = self._next_link() if len(self._reads) < MAX_SLOTS else None
+        if entry is None:
+            return False
+        link = entry[2]
+        upload = link.waiting.popleft()
+        self._clock = max(self._clock, entry[0])
+        link.virtual_time = entry[0] + upload.length
+        if link.waiting:
+            self._queue(link)
+        self._read(upload)
+        return True
+
+    def _next_link(self) -> tuple[float, float, Link] | None:
+        """Of those whose turn it nearly is, the one whose line is least busy: who is being served by others can
+        wait.
+        """
+        queued = self._queued
+        best: tuple[float, float, Link] | None = None
+        passed: list[tuple[float, float, Link]] = []
+        while queued and len(passed) < CHOICE and (not passed or queued[0][0] <= passed[0][0] + CHOICE_BYTES):
+            entry = heappop(queued)
+            link = entry[2]
             waiting = link.waiting
             while waiting and waiting[0].stage is Stage.OVER:
                 waiting.popleft()
             if not waiting:
+                link.is_queued = False
                 continue
-            upload = waiting.popleft()
-            self._clock = virtual_time
-            link.virtual_time = virtual_time + upload.length
-            if waiting:
-                self._queue(link)
-            self._read(upload)
-            return True
-        return False
+            passed.append(entry)
+            if best is None or link.busy_period < best[2].busy_period:
+                best = entry
+                if not link.busy_period:
+                    break
+        for entry in passed:
+            if entry is not best:
+                heappush(queued, entry)
+        if best is not None:
+            best[2].is_queued = False
+        return best
 
     def _read(self, upload: Upload) -> None:
         upload.stage = Stage.READING
@@ -218,6 +243,7 @@ class Uploads:
     def chunk_read(self, read_id: int, buffer: memoryview | None) -> Upload | None:
         """The store has answered. Returns the upload whose chunk cannot be read."""
         upload = self._reads.pop(read_id)
+        self.is_dirty = True
         if upload.stage is Stage.OVER:
             if buffer is not None:
                 self._context.commands.append(ReleaseBuffer(read_id))
@@ -313,7 +339,7 @@ class Uploads:
     @property
     def is_idle(self) -> bool:
         """Whether the line will soon have nothing to do."""
-        return self.queued_bytes < self._context.uplink.bytes_per_second * IDLE_PERIOD
+        return self.queued_bytes <= self._context.uplink.bytes_per_second * IDLE_PERIOD
 
     def drained(self, link: Link, count: int) -> None:
         path = link.path

@@ -22,6 +22,7 @@ does not retry.
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ from swarmd.store.tables.downloads import DownloadRow, State
 from swarmd.store.tables.objects import CopyRow
 from swarmd.store.tree import Tree
 
+_logger = logging.getLogger(__name__)
 # Threads that write the same chunk (two peers sent it) wait for each other; those that write different ones rarely do.
 _STRIPES = 64
 
@@ -179,15 +181,11 @@ class Download(DownloadRecord):
                 raise Conflict(f"download {self.id} is {self._row.state}")
             self._load_entries()
             part = self._reopen()
-            if self._row.state is State.METADATA:
-                self._check_target(part)
-                self._update(state=State.PREPARING)
-            if self._row.state is State.PREPARING:
-                self._make(part)
-            elif part.adopt(PartIdentity.decode(self._row.part), self._row.name):
-                self._complete(part)
-            else:
-                self._find(part)
+            try:
+                self._prepare(part)
+            except BaseException:
+                self._close_part()
+                raise
             self._gate.open()
 
     def commit(self) -> None:
@@ -256,6 +254,17 @@ class Download(DownloadRecord):
 
     # The steps of `prepare`
 
+    def _prepare(self, part: Part) -> None:
+        if self._row.state is State.METADATA:
+            self._check_target(part)
+            self._update(state=State.PREPARING)
+        if self._row.state is State.PREPARING:
+            self._make(part)
+        elif part.adopt(PartIdentity.decode(self._row.part), self._row.name):
+            self._complete(part)
+        else:
+            self._find(part)
+
     def _load_entries(self) -> None:
         if self._entries is None:
             missing = self.missing_entry_pages()
@@ -267,8 +276,12 @@ class Download(DownloadRecord):
             pages.save()
 
     def _reopen(self) -> Part:
-        """The part, of which nothing is known yet; one that was open is closed."""
+        """The part, of which nothing is known yet; one that was open is closed, its chunks committed if they can be."""
         self._gate.shut()
+        try:
+            self.commit()
+        except LocalError as error:
+            _logger.warning("download %s: its last chunks are fetched again: %s", self.id, error)
         self._close_part()
         target = Tree.open(self._row.target)
         self._part = Part(target, self._row.name, self.entries, self.layout, self._library.descriptors)
@@ -390,6 +403,8 @@ class Download(DownloadRecord):
             remove_part(target, self._row.name, self._row.part)
 
     def _close_part(self) -> None:
+        """Only the part knows what is not synced: chunks that are not committed are forgotten with it."""
+        self._held.roll_back()
         if self._part is not None:
             self._part.close()
             self._part = None

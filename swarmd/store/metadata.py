@@ -56,7 +56,7 @@ class Metadata:
         return root
 
     def accept_page(self, kind: PageKind, index: int, data: bytes | memoryview) -> None:
-        """RemoteError when this is not that page. The root must be here."""
+        """RemoteError when this is not that page; IndexError when the root has no such page. The root must be here."""
         self._manifest().add(kind, index, data)
 
     def missing_entry_pages(self) -> list[int]:

@@ -41,7 +41,7 @@ class Pages:
                 present.add(number)
 
     def add(self, kind: PageKind, index: int, data: bytes | memoryview) -> None:
-        """RemoteError when `data` is not that page, or when there is no such page."""
+        """RemoteError when `data` is not that page; IndexError when there is no such page to ask for."""
         self.root.check_page(kind, index, data)
         with self._lock:
             if index in self._present[kind]:

@@ -120,6 +120,8 @@ class Part(PartFiles):
             raise NotFound(f"{escape(self.path)} is gone: it was deleted or moved")
         if stat.S_IFMT(found.st_mode) != (stat.S_IFDIR if self.is_folder else stat.S_IFREG):
             raise AlreadyExists(f"{escape(self.path)} is in the way: move it elsewhere")
+        if self.folder is not None:
+            self.folder.close()
         if self.is_folder:
             self.folder = self.target.subtree((self.name,))
         self._inode = found.st_ino
@@ -190,14 +192,14 @@ class Part(PartFiles):
         They are closed, so that what is read next is what is there.
         """
         sizes = self.entries.sizes
-        least_sizes = {entry: self._held_end(entry, size, have) for entry, size in enumerate(sizes) if size}
+        held = (entry for entry, size in enumerate(sizes) if size and self._held_end(entry, size, have))
         strange = [
             entry
-            for entry, found in self._stats(entry for entry, least in least_sizes.items() if least)
+            for entry, found in self._stats(held)
             if found is None
             or not stat.S_ISREG(found.st_mode)
             or found.st_ino != self.inodes[entry]
-            or not least_sizes[entry] <= found.st_size <= sizes[entry]
+            or not self._held_end(entry, sizes[entry], have) <= found.st_size <= sizes[entry]
         ]
         for entry in strange:
             self.close_file(entry)
@@ -207,8 +209,13 @@ class Part(PartFiles):
         """Its chunks were read: take the file that is there for ours, without what is too long; or none."""
         tree, path = self.place(entry)
         found = tree.stat(path)
-        self.inodes[entry] = 0 if found is None else found.st_ino
-        if found is not None and found.st_size > self.entries.size(entry):
+        if found is None or not stat.S_ISREG(found.st_mode):
+            self.inodes[entry] = 0
+            return
+        self.inodes[entry] = found.st_ino
+        if entry and len(self.layout.chunks_of(entry)) == 1:  # which has its last mode already
+            tree.chmod(path, self.entries.mode(entry) | OWNER_READS)
+        if found.st_size > self.entries.size(entry):
             with Opened(tree, path, writable=True) as descriptor:
                 os.ftruncate(descriptor, self.entries.size(entry))
 
@@ -257,7 +264,7 @@ class Part(PartFiles):
             table.append(FileStamp.of(found) if found is not None and is_file else NO_STAMP)
         return table
 
-    # 7 us for each file in a folder of many, half of a `Tree.stat` by its whole path: python -m tests.bench store
+    # 7 us for each file in a folder of many, half of a `Tree.stat` by its whole path: python -m tests.bench.store
     def _stats(self, entries: Iterable[int]) -> Iterator[tuple[int, os.stat_result | None]]:
         """Each entry with what is there; None for nothing, and for what lies in a folder that is not one any more."""
         held, folder = 0, None

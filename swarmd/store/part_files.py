@@ -71,8 +71,8 @@ class PartFiles:
             return self.folder, self.entries.path(entry)
         return self.target, (self.name,)
 
-    # 4 us + hash and copy for a chunk of a large file, 30 us for each small file in a chunk (ext4, two levels deep):
-    # python -m tests.bench store
+    # In memory 0.3 ms for a chunk of 1 MiB, all of it the kernel's copy, and 25 us for each small file (50 us
+    # on ext4), most of it making the file: python -m tests.bench.store [FOLDER]
     def write(self, chunk: int, parts: Sequence[Buffer]) -> None:
         """DiskFull, or another LocalError, when it is not all written."""
         extents = self.layout.extents(chunk)

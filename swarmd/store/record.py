@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from typing import Any, cast
 
+from swarmd.core.ids import GroupId
 from swarmd.store.library import Library
 from swarmd.store.metadata import Metadata
 from swarmd.store.tables.downloads import DownloadRow
@@ -36,6 +37,10 @@ class DownloadRecord(Metadata):
 
     def set_paused(self, is_paused: bool) -> None:
         self._update(paused=is_paused)
+
+    def set_group(self, group_id: GroupId) -> None:
+        """Where it is fetched after the next start."""
+        self._update(group_id=group_id)
 
     def set_error(self, message: str) -> None:
         """What the list of transfers says of it; empty when all is well."""

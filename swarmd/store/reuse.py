@@ -38,7 +38,7 @@ class Reuse:
     """One pass over what is known for one download."""
 
     def __init__(self, library: Library, download: Download, others: Mapping[ContentId, Download]) -> None:
-        """`others`: unfinished downloads that can be copied from, but for this one."""
+        """`others`: other unfinished downloads, prepared."""
         self._library = library
         self._download = download
         self._others = others
@@ -69,7 +69,7 @@ class Reuse:
         if not wanted:
             return
         objects = self._library.objects
-        for content_id in objects.with_chunk_size(self._download.layout.chunk_size):
+        for content_id in {*objects.copied(self._download.layout.chunk_size), *self._others}:
             for number in objects.page_numbers(content_id, PageKind.HASHES):
                 page = objects.page(content_id, PageKind.HASHES, number) or b""
                 for at in range(0, len(page), HASH_BYTES):

@@ -126,8 +126,7 @@ def measure(kind: str, total: int) -> tuple[float, float]:
     return wall, cpu + sender_cpu
 
 
-def main() -> None:
-    mib = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
+def main(mib: int = 1024) -> None:
     keep_freed_memory()
     results = {}
     for kind in ("bare", "swarmd"):
@@ -138,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1024)

@@ -144,7 +144,7 @@ async def test_a_dead_address_does_not_keep_the_next_one_waiting(scene: Scene) -
         await scene.near.linked(scene.far, scene.group)
         await scene.source.until_told((f"answered by {scene.far.peer_id.short}", scene.far.address))
         async with asyncio.timeout(PATIENCE):
-            while scene.dialer.is_dialing(first):  # noqa: ASYNC110 (its end has no event)
+            while scene.dialer.is_dialing(first):  # noqa: ASYNC110 (nobody is wanted there any more; no event says so)
                 await asyncio.sleep(0)
 
 

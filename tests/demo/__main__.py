@@ -113,7 +113,7 @@ def _start(nodes: Nodes, display: Display) -> None:
     for name, node in nodes.items():
         try:
             node.start()
-        except OSError as error:
+        except (OSError, AssertionError) as error:
             raise Unexpected(f"daemon {name} did not start: {error}") from error
         display.say(f"daemon {name} runs: pid {node.pid}, listening on {node.address()}")
 
@@ -153,9 +153,9 @@ def _fetch(nodes: Nodes, share: Share, display: Display) -> list[Fetch]:
 
 def _watch(fetches: Sequence[Fetch], display: Display) -> None:
     with display.progress(fetches):
-        while not all(fetch.has_ended for fetch in fetches):
+        while waiting := [fetch for fetch in fetches if not fetch.has_ended]:
             display.update(fetches)
-            next(fetch for fetch in fetches if not fetch.has_ended).wait(_LOOK_PERIOD)
+            waiting[0].wait(_LOOK_PERIOD)
         display.update(fetches)
 
 

@@ -17,7 +17,6 @@ from swarmd.core.terminal import escape
 from tests.demo.fetch import Fetch
 
 _LINE_PERIOD = 1.0
-_STATES = {"metadata": "fetching the list of files", "finishing": "all here, waiting for the disk to have it"}
 
 Rows = Sequence[Sequence[str]]
 
@@ -114,7 +113,9 @@ def _detail(fetch: Fetch) -> str:
         return "starting"
     if fetch.has_ended and fetch.result is not None and transfer.size is not None:
         return f"{size(transfer.size)} in {fetch.took:.2f} s, {rate(transfer.size / fetch.took)}"
-    if transfer.state in ("metadata", "finishing"):
-        return _STATES[transfer.state]
+    if transfer.state == "metadata":
+        return "fetching the list of files"
+    if transfer.state == "finishing" or transfer.have_bytes == transfer.size:
+        return "all here, waiting for the disk to have it"
     of = f" of {size(transfer.size)}" if transfer.size is not None else ""
     return f"{size(transfer.have_bytes)}{of}, {rate(transfer.rate)}, {count(transfer.peers, 'peer')}"

@@ -108,13 +108,16 @@ def wait_for_bytes(node: Node, amount: int) -> int:
     return int(progress["have_bytes"])
 
 
-def wait_for_progress(node: Node, check: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """Until the node's transfer is as `check` wants it; the report of that moment."""
-    found = node.wait_until(lambda: node.call("transfers")["transfers"], "transfers")
+def wait_for_progress(
+    node: Node, check: Callable[[dict[str, Any]], object], transfer: str | None = None
+) -> dict[str, Any]:
+    """Until a transfer (the node's only one, as soon as there is one) is as `check` wants it; the report of then."""
+    if transfer is None:
+        transfer = node.wait_until(lambda: node.call("transfers")["transfers"], "transfers")[0]["id"]
     clock = SystemClock()
     end = clock.monotonic() + WAIT_TIMEOUT
     with node.control() as control:
-        control.ask("transfer.wait", id=found[0]["id"])
+        control.ask("transfer.wait", id=transfer)
         while True:
             message = control.receive()
             value: dict[str, Any] = message["params"]["value"] if "params" in message else message.get("result", {})

@@ -154,7 +154,7 @@ class Node:
         return self._process is not None and self._process.poll() is None
 
     def log_text(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     # The command line -------------------------------------------------------------------------------------------
 

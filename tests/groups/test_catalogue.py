@@ -175,6 +175,14 @@ def test_who_is_not_authorised_does_not(given: Authorisation | None, told: str) 
     assert len(held) == 0
 
 
+def test_where_only_posting_is_restricted_all_publish_and_show_no_authorisation() -> None:
+    posting = replace(restricted_spec(), restricted=Right.POST)
+    given = authority().authorise(posting.group_id, identity(1).peer_id, Right.POST)
+    made, _ = Catalogue(posting).publish(identity(1), share(), given, WALL)
+    assert made.authorisation is None
+    assert put(Catalogue(posting), made) is Outcome.ADDED
+
+
 def test_shares_go_when_the_authorisation_expires_and_do_not_come_back() -> None:
     held = Catalogue(restricted_spec())
     made = restricted_record(1, authorised(1))

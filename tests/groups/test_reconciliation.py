@@ -142,3 +142,10 @@ def test_digests_that_somebody_chose_to_be_alike_are_no_trouble(flips: list[tupl
     lacking, offered, _, _ = reconcile(base, other)
     assert lacking == set(other.span(ROOT)) - set(base.span(ROOT))
     assert offered == set()
+
+
+def test_where_the_other_side_has_few_it_is_asked_to_list_them() -> None:
+    held = digests(range(1000))
+    assert respond(held, Summary(ROOT, 3, bytes(16))) == [held.root()]
+    assert isinstance(respond(digests(range(3)), held.root()), Listing)
+    assert respond(held, held.root()) == []

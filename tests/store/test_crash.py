@@ -58,7 +58,7 @@ class Driver:
         self._order({"scenario": scenario, "folder": str(folder), "seed": seed, "die_at": die_at})
         pid = int(self._line().split()[1])
         told: list[str] = []
-        while (line := self._line()) != "ended":
+        while not (line := self._line()).endswith("ended"):  # a kill may leave half a line before it
             told.append(line)
             if len(told) == lines:
                 until = self._clock.monotonic() + wait
@@ -291,6 +291,27 @@ def test_data_is_synced_before_it_is_claimed(
     download.finish()
     assert not disk.inodes
     assert disk.claims >= 3 + (source.root.n_chunks + 3) // 4
+
+
+def test_preparing_again_claims_nothing_that_was_not_synced(
+    seeder: Store, leecher: Store, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = shared(seeder, make_folder(tmp_path / "data", TINY))
+    UnsyncedDisk(monkeypatch)
+    download = prepared(leecher, source, target)
+    give_chunks(source, download, [0, 1])
+    download.prepare()
+    assert download.have == RangeSet.single(0, 2)
+    give_chunks(source, download, [2])
+    target.rename(target.with_name("away"))
+    with pytest.raises(LocalError):
+        download.prepare()
+    target.with_name("away").rename(target)
+    download.prepare()
+    give_chunks(source, download)
+    download.commit()
+    download.finish()
+    assert snapshot(target / "got") == snapshot(Path(source.path))
 
 
 def test_a_sync_that_fails_takes_back_what_it_should_have_kept(

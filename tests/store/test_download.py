@@ -391,6 +391,25 @@ def test_the_end_waits_for_every_chunk(source: ObjectSource, leecher: Store, tar
     assert download.finish() is download.finish()
 
 
+def test_a_download_without_chunks_is_not_made_where_it_may_not_be(
+    seeder: Store, leecher: Store, tmp_path: Path, target: Path
+) -> None:
+    source = shared(seeder, make_folder(tmp_path / "data", {"empty": {}}))
+    download = leecher.create_download(DownloadRequest(source.content_id, str(target), "got"))
+    give_metadata(source, download)
+    assert download.is_complete
+    (target / "got").mkdir()
+    with pytest.raises(AlreadyExists):
+        download.prepare()
+    with pytest.raises(Conflict, match="not prepared"):
+        download.finish()
+    assert os.listdir(target) == ["got"]
+    (target / "got").rmdir()
+    download.prepare()
+    download.finish()
+    assert snapshot(target / "got") == snapshot(tmp_path / "data")
+
+
 # Giving up
 
 
@@ -434,7 +453,7 @@ def test_a_finished_download_is_deleted_when_asked(source: ObjectSource, leecher
     assert (os.listdir(target), leecher.objects(), leecher.downloads()) == ([], [], [])
 
 
-@pytest.mark.parametrize("change", ["added", "changed", "removed"])
+@pytest.mark.parametrize("change", ["added", "changed", "removed", "renamed"])
 def test_a_folder_that_was_changed_is_not_deleted(
     source: ObjectSource, leecher: Store, target: Path, change: str
 ) -> None:
@@ -443,6 +462,8 @@ def test_a_folder_that_was_changed_is_not_deleted(
         (target / "got/in/mine").write_bytes(b"mine")
     elif change == "changed":
         (target / "got/in/a").write_bytes(b"mine")
+    elif change == "renamed":  # which changes no file
+        (target / "got/empty").rename(target / "got/empty and mine")
     else:
         (target / "got/in/a").unlink()
     before = snapshot(target)

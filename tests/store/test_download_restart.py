@@ -237,6 +237,16 @@ def test_a_part_that_was_changed_from_outside(
         assert (target.parent / "outside").read_bytes() == (target / "got/other").read_bytes()
 
 
+def test_small_files_that_were_restored_get_their_mode(node: Node, source: ObjectSource, target: Path) -> None:
+    download = prepared(node.store, source, target)
+    give_chunks(source, download)
+    download.commit()
+    swap(target / "got.part/small/a")
+    (target / "got.part/small/a").chmod(0o600)
+    download.finish()
+    assert snapshot(target / "got") == snapshot(Path(source.path))
+
+
 def test_small_files_and_folders_that_vanished(node: Node, source: ObjectSource, target: Path) -> None:
     download = prepared(node.store, source, target)
     give_chunks(source, download)
@@ -292,6 +302,20 @@ def test_a_part_of_somebody_else_in_its_place_is_left_alone(node: Node, source: 
         node.download.prepare()
     node.store.discard_download(node.download.id, delete_data=True)
     assert (target / "got.part").read_bytes() == b"mine"
+
+
+def test_a_part_that_was_swapped_before_it_was_filled_is_left_alone(
+    node: Node, source: ObjectSource, target: Path
+) -> None:
+    download = prepared(node.store, source, target)
+    node.store._library.downloads.update(download.id, state=State.PREPARING)
+    (target / "got.part").rename(target / "ours")
+    (target / "got.part").mkdir()
+    download = node.restart()
+    with pytest.raises(AlreadyExists, match="not ours"):
+        download.prepare()
+    node.store.discard_download(download.id, delete_data=True)
+    assert sorted(os.listdir(target)) == ["got.part", "ours"]
 
 
 def test_a_target_that_is_away_keeps_its_chunks(node: Node, source: ObjectSource, target: Path) -> None:

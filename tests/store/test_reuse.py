@@ -65,6 +65,17 @@ def test_large_files_are_found_in_other_objects_under_other_names(
 
 
 @pytest.mark.usefixtures("way")
+def test_one_chunk_goes_wherever_it_is_wanted(
+    source: ObjectSource, leecher: Store, tmp_path: Path, target: Path
+) -> None:
+    (tmp_path / "other").write_bytes(filler("zeros", CHUNK))
+    leecher.share(str(tmp_path / "other"))
+    download = prepared(leecher, source, target)
+    assert leecher.reuse_local(download) == 2 * CHUNK
+    assert download.have == RangeSet.single(3, 5)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("change", ["damaged", "deleted", "shrunk"])
 def test_what_is_not_as_it_was_is_not_taken(
     source: ObjectSource, leecher: Store, tmp_path: Path, target: Path, change: str

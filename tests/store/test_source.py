@@ -79,6 +79,23 @@ def flip_keeping_time(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.parametrize(("name", "chunk"), [("in2/huge", 4), ("in/a", 8)])
+def test_a_file_that_changes_while_it_is_read_is_not_served(
+    source: ObjectSource, folder: Path, name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_read = os.preadv
+
+    def read_and_rewrite(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        count = really_read(descriptor, buffers, offset)
+        if os.path.samestat(os.fstat(descriptor), (folder / name).stat()):
+            rewrite(folder / name, bytes((folder / name).stat().st_size))
+        return count
+
+    monkeypatch.setattr(os, "preadv", read_and_rewrite)
+    with pytest.raises(SourceChanged, match="was written to"):
+        source.read_chunk(chunk, bytearray(CHUNK))
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "written to": lambda path: rewrite(path, bytes(path.stat().st_size)),
     "touched": lambda path: os.utime(path, ns=(0, path.stat().st_mtime_ns + 1)),

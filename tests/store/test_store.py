@@ -47,6 +47,13 @@ def test_one_process_cannot_open_it_twice_but_again(tmp_path: Path) -> None:
     Store.open(tmp_path / "a/b/state").close()
 
 
+def test_the_pid_of_an_earlier_one_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("4194304000\n")
+    store = Store.open(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    store.close()
+
+
 def test_its_files_are_private(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "state")
     store.groups.put(GroupRow(GroupId(bytes(32)), b"secret", 0.0))

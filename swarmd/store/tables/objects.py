@@ -79,8 +79,11 @@ class ObjectsTable:
         )
         return [row[0] for row in rows]
 
-    def with_chunk_size(self, chunk_size: int) -> list[ContentId]:
-        rows = self._database.query("SELECT content_id FROM objects WHERE chunk_size = ?", (chunk_size,))
+    def copied(self, chunk_size: int) -> list[ContentId]:
+        """The objects of that chunk size that are somewhere here as a whole."""
+        rows = self._database.query(
+            "SELECT DISTINCT content_id FROM objects JOIN copies USING (content_id) WHERE chunk_size = ?", (chunk_size,)
+        )
         return [ContentId(row[0]) for row in rows]
 
     def collect(self) -> None:

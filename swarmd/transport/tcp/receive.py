@@ -30,7 +30,7 @@ class ReceiveBuffer:
         """Room for at least one byte, and for the rest of the record at hand when its size is known."""
         if self._start == self._end:
             self._start = self._end = 0
-        needed = max(self._needed(), _MIN_SPACE)
+        needed = max(self.missing, _MIN_SPACE)
         if len(self._buffer) - self._end < needed:
             self._make_room(needed)
         return self._view[self._end :]
@@ -76,7 +76,8 @@ class ReceiveBuffer:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
 
-    def _needed(self) -> int:
+    @property
+    def missing(self) -> int:
         """Bytes still missing of the unit at hand, as far as its size is known and sane."""
         have = self._end - self._start
         if have < LENGTH.size:

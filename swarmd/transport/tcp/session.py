@@ -9,7 +9,7 @@ States:  KEYING  -> OPEN    the keys are made and, at the responder, the first r
 Invariant: an event list holds `Closed` exactly once and last. After CLOSED nothing is read; what was sealed before may
 still be sent (`data_to_send`), so that the peer hears why.
 
-Records grow with the rate at which the connection takes them (about 20 ms each, 16 to 256 KiB): on a slow link a
+Records grow with the rate at which the connection takes them (about 20 ms each, 64 to 256 KiB): on a slow link a
 control message waits for one small record, on a fast one the cost of a record is spread over 256 KiB.
 """
 
@@ -164,6 +164,16 @@ class TcpSession:
     def receive_buffer(self) -> memoryview:
         """Where the next bytes of the connection go."""
         return self._received.space()
+
+    @property
+    def record_bytes(self) -> int:
+        """How large a record may be now: about 20 ms of what the connection takes."""
+        return self._record_size.limit
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much of the record at hand has not arrived: less than that is not worth a turn of the loop."""
+        return self._received.missing if self._opener is not None else 0
 
     def bytes_received(self, count: int, now: float) -> None:
         """`count` bytes were written at the start of `receive_buffer()`."""
