@@ -109,8 +109,8 @@ class Fetch:
         return min(window - self.outstanding, MAX_OPEN_BYTES - self._context.open_bytes)
 
     def plan(self) -> None:
-        now = self._context.now
-        if self.is_held(now):
+        now, limit = self._context.now, self._context.limits.down
+        if now < self.retry_at or now < limit.all_held_until:
             return
         candidates = self.candidates
         if not candidates:
@@ -127,10 +127,13 @@ class Fetch:
                 heappop(sources)
                 continue
             length = self._shape.chunk_length(chunk)
-            ready_at = self._context.limits.down.take(channel.link.group, length, now)
-            if ready_at > now:
-                self.limited_until = ready_at
-                return
+            if not limit.take(channel.link.group, length, now):
+                self.limited_until = limit.held_until(now) or now
+                if now < limit.all_held_until:
+                    return
+                sources = [source for source in sources if source[2].link.group != channel.link.group]
+                heapify(sources)
+                continue
             self._ask(channel, chunk)
             candidates ^= 1 << chunk
             room -= length
@@ -149,12 +152,14 @@ class Fetch:
 
     def _sources(self, now: float) -> list[tuple[float, float, Channel]]:
         """A heap of whom to ask, by how long they would let us wait; ties at random."""
-        random = self._context.rng.random
+        random, limit = self._context.rng.random, self._context.limits.down
         sources = [
             (channel.link.wait(now), random(), channel)
             for channel in self.swarm.channels
             if not channel.is_dry and self.is_ready(channel, now) and self.has_room(channel.link, now)
         ]
+        if limit.is_limited:
+            sources = [source for source in sources if not limit.is_held(source[2].link.group, now)]
         heapify(sources)
         return sources
 

@@ -26,13 +26,18 @@ class Rates:
 
 
 class Meter:
-    """One direction: the bucket of all, and those of the groups that have one."""
+    """One direction: the bucket of all, and those of the groups that have one.
 
-    __slots__ = ("_all", "_groups", "is_limited", "rate")
+    A bucket that refused holds back until it can give what was asked of it: everything, or its group alone.
+    """
+
+    __slots__ = ("_all", "_groups", "_held", "all_held_until", "is_limited", "rate")
 
     def __init__(self) -> None:
         self._all: TokenBucket | None = None
         self._groups: dict[GroupId, TokenBucket] = {}
+        self._held: dict[GroupId, float] = {}
+        self.all_held_until = 0.0
         self.is_limited = False
         self.rate: float | None = None
 
@@ -42,17 +47,33 @@ class Meter:
         buckets = {group: _bucket(self._groups.get(group), value, now) for group, value in groups.items()}
         self._groups = {group: bucket for group, bucket in buckets.items() if bucket is not None}
         self.is_limited = self._all is not None or bool(self._groups)
+        self._held.clear()
+        self.all_held_until = now
 
-    def take(self, group: GroupId, count: int, now: float) -> float:
-        """Take and return `now`; or take nothing and return when to try again."""
+    def take(self, group: GroupId, count: int, now: float) -> bool:
+        """Whether so much may go now; if not, nothing is taken, and it, or all, is held."""
         if not self.is_limited:
-            return now
-        buckets = [bucket for bucket in (self._all, self._groups.get(group)) if bucket is not None]
-        ready_at = max((bucket.ready_at(count, now) for bucket in buckets), default=now)
-        if ready_at <= now:
-            for bucket in buckets:
+            return True
+        own = self._groups.get(group)
+        if own is not None and (ready_at := own.ready_at(count, now)) > now:
+            self._held[group] = ready_at
+            return False
+        if self._all is not None and (ready_at := self._all.ready_at(count, now)) > now:
+            self.all_held_until = ready_at
+            return False
+        for bucket in (own, self._all):
+            if bucket is not None:
                 bucket.take(count, now)
-        return ready_at
+        return True
+
+    def is_held(self, group: GroupId, now: float) -> bool:
+        """Whether the group's own limit holds it back."""
+        return bool(self._held) and now < self._held.get(group, 0.0)
+
+    def held_until(self, now: float) -> float | None:
+        """When the next of what is held may go; None when nothing is."""
+        held = [until for until in (self.all_held_until, *self._held.values()) if until > now]
+        return min(held, default=None)
 
 
 def _bucket(old: TokenBucket | None, rate: float | None, now: float) -> TokenBucket | None:

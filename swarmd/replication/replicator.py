@@ -230,7 +230,6 @@ class Replicator:
         context = self._context
         context.limits.set_rates(node, groups, now)
         context.uplink.limit = node.upload
-        self._uploads.limited_until = now
         self._uploads.is_dirty = True
         for download in self._objects.downloads.values():
             if download.fetch is not None:
@@ -319,13 +318,14 @@ class Replicator:
         if context.muttering:
             flush_at = min(link.last_flush_at for link in context.muttering) + context.flush_period
             deadline = flush_at if deadline is None else min(deadline, flush_at)
-        if self._uploads.limited_until > context.now:
-            deadline = self._uploads.limited_until if deadline is None else min(deadline, self._uploads.limited_until)
+        limited_until = context.limits.up.held_until(context.now) if context.limits.up.is_limited else None
+        if limited_until is not None:
+            deadline = limited_until if deadline is None else min(deadline, limited_until)
         return deadline
 
     def handle_timer(self, now: float) -> None:
         self._context.now = max(now, self._context.now)
-        if self._uploads.limited_until <= now:
+        if self._context.limits.up.is_limited:
             self._uploads.is_dirty = True
         if self._look_at is not None and now >= self._look_at:
             self._look(now)

@@ -64,7 +64,7 @@ class Uploads:
         self._clock = 0.0
         self.queued_bytes = 0
         self.is_dirty = False
-        self.limited_until = 0.0
+        self._held: list[Link] = []  # of `_queued`, those whose group has used up its limit
         self.meter = RateMeter(RATE_PERIOD, context.now)
 
     # what peers ask for
@@ -221,6 +221,9 @@ class Uploads:
             if not waiting:
                 link.is_queued = False
                 continue
+            if self._context.limits.up.is_held(link.group, self._context.now):
+                self._held.append(link)
+                continue
             passed.append(entry)
             if best is None or link.busy_period < best[2].busy_period:
                 best = entry
@@ -232,6 +235,16 @@ class Uploads:
         if best is not None:
             best[2].is_queued = False
         return best
+
+    def _release_held(self, now: float) -> None:
+        """Back into the queue with those whose group may send again."""
+        up = self._context.limits.up
+        released = [link for link in self._held if not up.is_held(link.group, now)]
+        self._held = [link for link in self._held if up.is_held(link.group, now)]
+        for link in released:
+            link.is_queued = False
+            if link.waiting:
+                self._queue(link)
 
     def _read(self, upload: Upload) -> None:
         upload.stage = Stage.READING
@@ -263,17 +276,19 @@ class Uploads:
         """Fill slots and windows. Returns the uploads whose last block was handed over."""
         self.is_dirty = False
         now = self._context.now
-        uplink = self._context.uplink
+        uplink, limit = self._context.uplink, self._context.limits.up
         done: list[Upload] = []
+        if self._held:
+            self._release_held(now)
         while True:
             while len(self._slots) < self._slots_wanted() and self._start_next():
                 pass
-            if not self._slots or now < self.limited_until or uplink.under_way >= uplink.window:
+            if not self._slots or now < limit.all_held_until or uplink.under_way >= uplink.window:
                 return done
             upload = self._sendable()
             if upload is not None:
                 if not self._send_block(upload, now):
-                    return done
+                    continue  # its group is held, or all are
                 if upload.handed == upload.length:
                     self._finish(upload)
                     done.append(upload)
@@ -289,14 +304,17 @@ class Uploads:
         return SLOTS if left < rate * READ_PERIOD else MIN_SLOTS
 
     def _sendable(self) -> Upload | None:
-        """The oldest whose peer takes more."""
+        """The oldest whose peer takes more, and whose group may send."""
+        limit, now = self._context.limits.up, self._context.now
         for upload in self._slots:
-            if upload.stage is Stage.READY and self._takes_more(upload.channel.link):
-                return upload
+            if upload.stage is Stage.READY:
+                link = upload.channel.link
+                if self._takes_more(link) and not limit.is_held(link.group, now):
+                    return upload
         return None
 
     def _all_blocked(self) -> bool:
-        """Whether every slot waits for its peer, none for the disk."""
+        """Whether every slot waits for its peer or its limit, none for the disk."""
         return all(upload.stage is Stage.READY for upload in self._slots)
 
     def _takes_more(self, link: Link) -> bool:
@@ -313,9 +331,7 @@ class Uploads:
         while size < wanted and size < MAX_BLOCK_BYTES:
             size *= 2
         size = min(size, upload.length - upload.handed)
-        ready_at = self._context.limits.up.take(link.group, size, now)
-        if ready_at > now:
-            self.limited_until = ready_at
+        if not self._context.limits.up.take(link.group, size, now):
             return False
         assert upload.buffer is not None
         payload = upload.buffer[upload.handed : upload.handed + size]

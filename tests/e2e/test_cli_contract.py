@@ -239,39 +239,38 @@ def test_names_of_strangers_do_not_drive_the_terminal(farm: Farm) -> None:
 # --- limits ---
 
 
-def measure(node: Node, total: int, transfer: str | None = None) -> float:
-    """Bytes a second from the first MiB to `total`."""
+def have_bytes(node: Node, transfer: str) -> int:
+    return next(int(one["have_bytes"]) for one in node.call("transfers")["transfers"] if one["id"] == transfer)
+
+
+def measure(node: Node, transfer: str, amount: int) -> float:
+    """Bytes a second over the next `amount` bytes; too low rather than too high, however busy this machine is."""
     clock = SystemClock()
-    seen: list[tuple[float, int]] = []
-
-    def look(value: dict[str, int]) -> bool:
-        if value["have_bytes"] > MIB:
-            seen.append((clock.monotonic(), value["have_bytes"]))
-        return value["have_bytes"] >= total
-
-    wait_for_progress(node, look, transfer)
-    (begun_at, begun), (ended_at, ended) = seen[0], seen[-1]
-    return (ended - begun) / (ended_at - begun_at)
+    begun_at = clock.monotonic()
+    begun = have_bytes(node, transfer)
+    ended = wait_for_progress(node, lambda value: value["have_bytes"] >= begun + amount, transfer)
+    return (int(ended["have_bytes"]) - begun) / (clock.monotonic() - begun_at)
 
 
 def is_close(rate: float, limit: float) -> bool:
-    return 0.8 * limit <= rate <= 1.2 * limit
+    """Not over it, but for a chunk or two that were on the way; how far below depends on who else uses this machine."""
+    return 0.4 * limit <= rate <= 1.25 * limit
 
 
-@pytest.mark.xfail(reason="rates against the clock: not steady on a loaded machine", strict=False)
 def test_limits_hold_and_sighup_changes_them(farm: Farm) -> None:
     seeder = farm.node(config='[limits]\nupload = "4 MiB/s"')
     leecher = farm.node(config='[limits]\ndownload = "100 MiB/s"')
     seeder.start()
     leecher.start()
-    ticket = seeder.call("share", path=str(farm.file("disk.iso", 40 * MIB)))["ticket"]
-    leecher.call("get", source=ticket, target_dir=str(leecher.downloads))
-    assert is_close(rate := measure(leecher, 9 * MIB), 4 * MIB), f"{rate / MIB:.2f} of 4 MiB/s up"
+    ticket = seeder.call("share", path=str(farm.file("disk.iso", 60 * MIB)))["ticket"]
+    transfer = leecher.call("get", source=ticket, target_dir=str(leecher.downloads))["id"]
+    wait_for_bytes(leecher, MIB)
+    assert is_close(rate := measure(leecher, transfer, 8 * MIB), 4 * MIB), f"{rate / MIB:.2f} of 4 MiB/s up"
     assert reload(seeder, "") == "limits.upload"
     assert reload(leecher, '[limits]\ndownload = "12 MiB/s"\n[log]\nlevel = "debug"') == "limits.download, log.level"
     assert leecher.call("status")["download_limit"] == 12 * MIB
-    settled = wait_for_bytes(leecher, 11 * MIB)
-    assert is_close(rate := measure(leecher, settled + 20 * MIB), 12 * MIB), f"{rate / MIB:.2f} of 12 MiB/s down"
+    wait_for_bytes(leecher, 22 * MIB)  # what was asked for before comes at once
+    assert is_close(rate := measure(leecher, transfer, 16 * MIB), 12 * MIB), f"{rate / MIB:.2f} of 12 MiB/s down"
 
 
 def reload(node: Node, config: str) -> str:
@@ -283,7 +282,6 @@ def reload(node: Node, config: str) -> str:
         return str(control.wait_for("daemon", "reloaded")["text"])
 
 
-@pytest.mark.xfail(reason="rates against the clock: not steady on a loaded machine", strict=False)
 def test_limits_of_one_group(farm: Farm) -> None:
     limits = '[limits]\nupload = "8 MiB/s"\n[limits.groups.films]\nupload = "2 MiB/s"\n'
     seeder = farm.node(config=limits)
@@ -291,14 +289,14 @@ def test_limits_of_one_group(farm: Farm) -> None:
     seeder.start()
     leecher.start()
     join("films", seeder, leecher)
-    film = seeder.call("share", path=str(farm.file("film", 5 * MIB)), group="films")
+    film = seeder.call("share", path=str(farm.file("film", 8 * MIB)), group="films")
     song = seeder.call("share", path=str(farm.file("song", 16 * MIB)))
     wait_for_share(leecher, "film")
     transfers: dict[str, str] = {}
     for name, share in (("film", film), ("song", song)):
         answer = leecher.call("get", source=share["ticket"], target_dir=str(leecher.downloads))
         transfers[name] = answer["id"]
-    assert is_close(rate := measure(leecher, 5 * MIB, transfers["film"]), 2 * MIB), f"{rate / MIB:.2f} of 2 MiB/s"
+    assert is_close(rate := measure(leecher, transfers["film"], 6 * MIB), 2 * MIB), f"{rate / MIB:.2f} of 2 MiB/s"
     assert leecher.call("transfer.wait", id=transfers["song"])["state"] == "done"
 
 

@@ -111,9 +111,13 @@ def test_stdout_in_order(farm: Farm) -> None:
     path = farm.file("film.mkv", 5 * MIB + 1)
     ticket = seeder.json("share", path)["ticket"]
     command = leecher.swarm_command("get", ticket, "--stdout")
-    streamed = subprocess.run(command, capture_output=True, env=clean_environ(), timeout=60, check=True)
-    assert streamed.stdout == path.read_bytes()
-    leecher.wait_until(lambda: not leecher.call("transfers")["transfers"], "transfers")
+    with leecher.control() as watch:
+        watch.subscribe("transfers")
+        streamed = subprocess.run(command, capture_output=True, env=clean_environ(), timeout=60, check=True)
+        assert streamed.stdout == path.read_bytes()
+        watch.wait_for("transfers", "removed")
+    assert leecher.call("transfers")["transfers"] == []
+    assert list((leecher.state_dir / "streams").iterdir()) == []
 
 
 def test_stdout_begins_before_the_end_and_may_be_cut_off(farm: Farm) -> None:

@@ -38,7 +38,6 @@ def test_a_limit_is_obeyed_and_used(is_upload: bool, is_group: bool) -> None:
     assert_clean(mesh)
 
 
-@pytest.mark.xfail(reason="known: what a group's upload limit holds back occupies the slots of all groups", strict=True)
 def test_the_limit_of_one_group_leaves_the_other_alone() -> None:
     mesh = Mesh(3)
     seeder, one, other = mesh.members
@@ -52,6 +51,28 @@ def test_the_limit_of_one_group_leaves_the_other_alone() -> None:
     other.fetch(second, group=OTHER_GROUP)
     assert mesh.run_until(lambda: other.has(second), 5.0)
     assert seeder.sent_bytes[GROUP] <= RATE / 10 * 5.3 + SLACK_BYTES
+    seeder.replicator.set_limits(Rates(), {}, mesh.now)
+    assert mesh.run_until(lambda: one.has(content), 5.0)
+    mesh.run(1)
+    assert_fetched_once(one, content)
+    assert_clean(mesh)
+
+
+def test_a_download_in_two_groups_is_held_back_only_where_there_is_a_limit() -> None:
+    mesh = Mesh(3)
+    slow, fast, leecher = mesh.members
+    content = Content(1, n_chunks=100, chunk_size=64 << 10)
+    slow.seed(content)
+    fast.seed(content, group=OTHER_GROUP)
+    mesh.join(slow, leecher)
+    mesh.join(fast, leecher, group=OTHER_GROUP)
+    leecher.replicator.set_limits(Rates(), {GROUP: Rates(download=RATE / 10)}, mesh.now)
+    leecher.fetch(content)
+    leecher.fetch(content, group=OTHER_GROUP)
+    assert mesh.run_until(lambda: leecher.has(content), 5.0)
+    mesh.run(1)
+    assert slow.sent_bytes[GROUP] <= RATE / 10 * 5.3 + SLACK_BYTES
+    assert_fetched_once(leecher, content)
     assert_clean(mesh)
 
 
