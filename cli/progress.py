@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cli.context import Settings, as_json
-from cli.wording import count, duration, rate, size, standing, standing_for, transfer_label
+from cli.wording import count, duration, rate, reading, size, standing, standing_for, transfer_label
 from swarmd.control.records import ShareProgress, Transfer
 from swarmd.core.terminal import escape
 
@@ -70,14 +70,11 @@ class _Display:
 
 
 class ShareDisplay(_Display):
-    """Hashing: files and bytes. With `--json` nothing, `share` gives one object."""
+    """Hashing: files and bytes, how much of all, how long still. With `--json` nothing, `share` gives one object."""
 
     def update(self, progress: ShareProgress) -> None:
-        if not self._settings.is_watched:
-            return
-        of = f" of {size(progress.total_bytes)}" if progress.total_bytes is not None else ""
-        detail = f"{size(progress.bytes)}{of}, {count(progress.files, 'file')}"
-        self._bar.draw("reading", progress.bytes, progress.total_bytes, detail)
+        if self._settings.is_watched:
+            self._bar.draw("reading", progress.bytes, progress.total_bytes, reading(progress))
 
 
 class TransferDisplay(_Display):

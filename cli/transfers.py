@@ -12,6 +12,7 @@ from cli.wording import (
     count,
     duration,
     group_label,
+    moment,
     percentage,
     rate,
     short,
@@ -72,6 +73,7 @@ def _transfer_text(transfer: Transfer) -> str:
         f"to        {escape(transfer.target) if transfer.target is not None else 'nowhere, it is only read'}",
         f"group     {group_label(transfer.group_id, transfer.group_name)}",
         f"content   {transfer.content_id}",
+        f"began     {moment(transfer.created_at)}",
         f"now       {rate(transfer.rate)}, {count(transfer.peers, 'peer')} of "
         f"{count(transfer.members, 'connected member')} with some of it",
         f"received  {size(transfer.received_bytes)}, sent {size(transfer.sent_bytes)}",

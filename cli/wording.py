@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-from swarmd.control.records import Transfer
+from swarmd.control.records import ShareProgress, Transfer
 from swarmd.core.terminal import escape
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
@@ -38,6 +39,11 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
 
 
+def moment(created_at: int) -> str:
+    """Milliseconds since 1970, in local time: 2026-11-22 17:51."""
+    return f"{datetime.fromtimestamp(created_at / 1000):%Y-%m-%d %H:%M}"
+
+
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -67,6 +73,19 @@ def portion(transfer: Transfer) -> float:
 def percentage(transfer: Transfer) -> str:
     """Rounded down: 100 % means that it is all there."""
     return f"{int(portion(transfer) * 100)} %"
+
+
+def reading(progress: ShareProgress) -> str:
+    """How far a share is read. Rounded down as `percentage` is, and never above 100: what changes is read twice."""
+    if progress.total_bytes is None or progress.total_files is None:
+        return f"{size(progress.bytes)}, {count(progress.files, 'file')}"
+    parts = [f"{size(progress.bytes)} of {size(progress.total_bytes)}"]
+    if progress.total_bytes:
+        parts.insert(0, f"{min(100, progress.bytes * 100 // progress.total_bytes)} %")
+    parts.append(f"{progress.files} of {count(progress.total_files, 'file')}")
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return "  ".join(parts)
 
 
 def standing(transfer: Transfer) -> str | None:

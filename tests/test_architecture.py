@@ -25,7 +25,7 @@ FUNCTION_LINES_LIMIT = 60
 
 CLOCK = ("swarmd/core/clock.py",)
 RNG = ("swarmd/core/rng.py",)
-BROAD_EXCEPT = ("swarmd/daemon/supervisor.py", "swarmd/control/dispatch.py")
+BROAD_EXCEPT = ("swarmd/daemon/supervisor.py", "swarmd/control/dispatch.py", "swarmd/daemon/workers.py")
 RUN_BY_HAND = ("tests/bench/", "tests/demo")
 """Programs for people, which measure and wait in real time."""
 CLI_MAY_IMPORT = {

@@ -90,6 +90,8 @@ class ShareProgress(Result, frozen=True, kw_only=True):
     total_files: int | None
     bytes: int
     total_bytes: int | None
+    eta_s: float | None = None
+    """To the end at the present pace; None while there is no telling."""
 
 
 class Unshared(Result, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """The only place that draws random numbers.
 
 `SystemRng` is the kernel's generator and the only one that may make keys; `SeededRng` repeats itself from a
-seed, for tests and simulations. Everything that draws takes an `Rng` from its caller, so one seed replays a
-whole simulation.
+seed, for tests and simulations, and costs a tenth, for choices that need not be secret. Everything that draws takes
+an `Rng` from its caller, so one seed replays a whole simulation.
 """
 
 from __future__ import annotations

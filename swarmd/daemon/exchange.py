@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Protocol
 
 from swarmd.core.clock import Clock
@@ -21,7 +20,7 @@ from swarmd.core.errors import LocalError, RemoteError
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.peers import Peers
-from swarmd.daemon.workers import Workers
+from swarmd.daemon.workers import Outcome, Workers
 from swarmd.replication import commands
 from swarmd.replication.progress import Progress
 from swarmd.replication.replicator import Replicator
@@ -31,7 +30,7 @@ from swarmd.store.source import Source, SourceChanged
 
 log = logging.getLogger(__name__)
 
-_SPARE_BUFFERS = 16  # kept between reads: 64 MiB at the most, 16 MiB with chunks of 1 MiB
+_SPARE_BUFFERS = 16  # kept between reads: 64 MiB at the most, 32 MiB for an object of 1 GiB
 _PAGES = {MetaKind.ENTRIES: PageKind.ENTRIES, MetaKind.HASHES: PageKind.HASHES}
 
 
@@ -190,7 +189,7 @@ class Exchange:
         index = command.index
         self._disk.submit(lambda: source.read_chunk(index, buffer), lambda done: self._chunk_read(command, done))
 
-    def _chunk_read(self, command: commands.ReadChunk, done: Future[int]) -> None:
+    def _chunk_read(self, command: commands.ReadChunk, done: Outcome[int]) -> None:
         view: memoryview | None = None
         try:
             view = memoryview(self._reading[command.read_id])[: done.result()]
@@ -228,7 +227,7 @@ class Exchange:
 
         self._disk.submit(read, lambda done: self._meta_read(command, done))
 
-    def _meta_read(self, command: commands.ReadMeta, done: Future[bytes | None]) -> None:
+    def _meta_read(self, command: commands.ReadMeta, done: Outcome[bytes | None]) -> None:
         data: bytes | None = None
         try:
             data = done.result()
@@ -246,7 +245,7 @@ class Exchange:
         index, parts = command.index, command.parts
         self._disk.submit(lambda: download.write_chunk(index, parts), lambda done: self._chunk_stored(command, done))
 
-    def _chunk_stored(self, command: commands.StoreChunk, done: Future[bool]) -> None:
+    def _chunk_stored(self, command: commands.StoreChunk, done: Outcome[bool]) -> None:
         content_id, index = command.content_id, command.index
         try:
             is_true = done.result()
@@ -278,7 +277,7 @@ class Exchange:
 
         self._disk.submit(store, lambda done: self._meta_stored(command, done))
 
-    def _meta_stored(self, command: commands.StoreMeta, done: Future[None]) -> None:
+    def _meta_stored(self, command: commands.StoreMeta, done: Outcome[None]) -> None:
         content_id, kind, index = command.content_id, command.kind, command.index
         try:
             done.result()

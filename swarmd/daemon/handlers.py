@@ -17,7 +17,9 @@ from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.handlers_transfers import TransferHandlers
+from swarmd.daemon.reading import Pace
 from swarmd.groups.tickets import GroupTicket, ObjectTicket, parse_ticket
+from swarmd.store.hashing import Hashed
 from swarmd.store.tables.addresses import AddressRow
 
 if TYPE_CHECKING:
@@ -184,7 +186,14 @@ class _Progress:
 
     def __init__(self, node: Node, caller: Caller) -> None:
         self._node, self._caller = node, caller
+        self._pace = Pace()
 
-    def __call__(self, n_bytes: int, n_files: int) -> None:
-        report = records.ShareProgress(files=n_files, total_files=None, bytes=n_bytes, total_bytes=None)
+    def __call__(self, hashed: Hashed) -> None:
+        report = records.ShareProgress(
+            files=hashed.n_files,
+            total_files=hashed.total_files,
+            bytes=hashed.n_bytes,
+            total_bytes=hashed.total_bytes,
+            eta_s=self._pace.left_s(hashed, self._node.now),
+        )
         self._node.loop.call_soon_threadsafe(self._caller.progress, report)

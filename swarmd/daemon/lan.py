@@ -1,22 +1,27 @@
 """Members on the local network: tags of our groups for the announcements, and contacts out of what others announce.
 
 Between `discovery.mdns`, which sees opaque tags, and the groups, whose keys make them (`groups.beacon`). A
-sighting is a hint: the peer there still has to prove itself.
+sighting is a hint: the peer there still has to prove itself. When a node says goodbye, or moves, the hints that it
+alone gave are taken back, unless somebody has answered there.
+
+Invariant: of at most MAX_INSTANCES nodes it is kept what they gave.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
 from swarmd.core.errors import RemoteError
+from swarmd.core.ids import GroupId
 from swarmd.core.rng import Rng
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.supervisor import Policy, Supervisor
 from swarmd.discovery.mdns import Mdns
-from swarmd.discovery.sightings import Sighted
+from swarmd.discovery.sightings import MAX_INSTANCES, Lost, Sighted
 from swarmd.groups import beacon
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Source
@@ -29,6 +34,8 @@ class Lan:
         self._memberships, self._clock, self._rng = memberships, clock, rng
         self._mdns: Mdns | None = None
         self._wake: Callable[[], None] = lambda: None
+        self._given: OrderedDict[str, set[tuple[GroupId, Address]]] = OrderedDict()
+        """By instance, the hints that come from it."""
 
     @property
     def is_on(self) -> bool:
@@ -56,9 +63,14 @@ class Lan:
     async def _listen(self) -> None:
         assert self._mdns is not None
         while True:
-            event = await self._mdns.next_event()
-            if isinstance(event, Sighted):
-                self._sighted(event)
+            self.receive(await self._mdns.next_event())
+
+    def receive(self, event: Sighted | Lost) -> None:
+        """What mDNS has heard."""
+        if isinstance(event, Sighted):
+            self._sighted(event)
+        else:
+            self._take_back(self._given.pop(event.instance, set()))
 
     def _sighted(self, event: Sighted) -> None:
         keys = self._memberships.discovery_keys()
@@ -67,8 +79,23 @@ class Lan:
         except RemoteError as error:
             log.debug("mDNS: %s", error)
             return
-        for group in groups:
-            for address in event.addresses:
-                self._memberships.add_contact(group, Contact(None, (address,)), Source.MDNS)
+        hints = [(group, address) for group in groups for address in event.addresses]
+        for group, address in hints:
+            self._memberships.add_contact(group, Contact(None, (address,)), Source.MDNS)
+        self._note(event, hints)
         if groups:
             self._wake()
+
+    def _note(self, event: Sighted, hints: Iterable[tuple[GroupId, Address]]) -> None:
+        given = self._given.pop(event.instance, set())
+        moved = {hint for hint in given if hint[1] not in event.addresses}
+        if kept := (given - moved).union(hints):
+            self._given[event.instance] = kept
+        if len(self._given) > MAX_INSTANCES:
+            self._given.popitem(last=False)
+        self._take_back(moved)
+
+    def _take_back(self, hints: Iterable[tuple[GroupId, Address]]) -> None:
+        for hint in hints:
+            if not any(hint in others for others in self._given.values()):
+                self._memberships.withdraw_hint(*hint)

@@ -27,13 +27,14 @@ from swarmd.core.rng import Rng
 from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.peers import Peers
-from swarmd.daemon.workers import Workers
+from swarmd.daemon.workers import Outcome, Workers
 from swarmd.groups import events
 from swarmd.groups.authorisation import NEVER, Authorisation, Authority, Right
 from swarmd.groups.contacts import Contact, decode_addresses, encode_addresses
 from swarmd.groups.dialer import Candidate, Source
 from swarmd.groups.group import Group
 from swarmd.groups.groupspec import Capability, GroupSpec, NewGroup
+from swarmd.groups.membership import MAX_MEMBERS
 from swarmd.groups.records import Record, Share
 from swarmd.groups.tickets import GroupTicket
 from swarmd.identity.identity import Identity
@@ -43,6 +44,10 @@ from swarmd.store.tables.groups import GroupRow, MemberRow, RecordRow
 log = logging.getLogger(__name__)
 
 REMEMBER_PERIOD = 60.0
+PRUNE_PERIOD = 86_400.0  # between two looks for members to forget; the first is at the start
+FORGET_PERIOD = 90 * 86_400.0
+"""Seconds unheard of, after which a member's row goes: far beyond the time for which it would be dialed again
+(`membership.KEPT_PERIOD`), since what is deleted on the word of a wrong clock does not come back."""
 REMEMBER_SOON_PERIOD = 2.0  # after somebody new: until then it has said where it listens
 _MIN_REFERENCE = 8  # letters of a group ID that may stand for it
 
@@ -101,14 +106,15 @@ class Memberships:
         self._addresses: tuple[Address, ...] = ()
         self._port = 0
         self._remember_at = clock.monotonic() + REMEMBER_PERIOD
+        self._prune_at = -math.inf
         self._next_look_at = -math.inf
-        self._own_conflicts: list[Record] = []
 
     # Groups -----------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Be in every group of the store again."""
         wall, now = self._clock.wall(), self._clock.monotonic()
+        await self._ledger.run(self._remembering())
         for row in await self._ledger.run(self._store.groups.rows):
             spec = GroupSpec.decode(row.spec)
             membership = self._add(
@@ -291,6 +297,11 @@ class Memberships:
     def add_contact(self, group: GroupId, contact: Contact, source: Source) -> None:
         self._memberships[group].group.add_contact(contact, source, self._clock.monotonic())
 
+    def withdraw_hint(self, group: GroupId, address: Address) -> None:
+        """Nobody on the local network says any more that a member is there."""
+        if group in self._memberships:
+            self._memberships[group].group.withdraw_hint(address)
+
     def candidates(self, now: float) -> list[Candidate]:
         return [each for membership in self._memberships.values() for each in membership.group.candidates(now)]
 
@@ -374,6 +385,7 @@ class Memberships:
     def _drain(self, membership: Membership, *, is_news: bool = True) -> None:
         """Carry out what the machine wants."""
         group = membership.group
+        returned: list[events.OwnRecordReturned] = []
         for peer, data in group.messages_to_send():
             self._peers.send(group.group_id, peer, FlowKind.GROUP, (data,))
         while (event := group.next_event()) is not None:
@@ -390,10 +402,34 @@ class Memberships:
             elif isinstance(event, events.ShareRemoved):
                 self._sink.share_changed(event.record, False)
             elif isinstance(event, events.OwnRecordReturned):
-                log.warning("our own share %a came back from others, and is in force again", event.record.share.name)
+                returned.append(event)
         if group.next_deadline() < self._next_look_at:
             self._next_look_at = -math.inf
             self._sink.work_due()
+        for event in returned:
+            self._correct(membership, event)
+
+    def _correct(self, membership: Membership, returned: events.OwnRecordReturned) -> None:
+        """Others had a record of our own that this node did not know: tell all what is true instead."""
+        name = returned.record.share.name
+        try:
+            record = membership.group.correct(returned, self._clock.monotonic(), self._clock.wall())
+        except NotAllowed as error:
+            log.warning("what others say of our own share %a is not true, and cannot be corrected: %s", name, error)
+            return
+        if record is None:
+            log.warning("an older state of our own share %a came back from others", name)
+            return
+        shared = "not shared any more" if record.is_tombstone else "shared as before"
+        log.warning("a forgotten state of our own share %a came back from others: it is %s", name, shared)
+        row = RecordRow(record.publisher, name, record.encode())
+
+        def tell(outcome: Outcome[None]) -> None:
+            outcome.result()
+            if self._memberships.get(record.group_id) is membership:
+                self._drain(membership)
+
+        self._ledger.submit(lambda: self._store.records.put(record.group_id, [row]), tell)
 
     # Store ------------------------------------------------------------------------------------------------------
 
@@ -420,6 +456,9 @@ class Memberships:
 
     def _remembering(self) -> _Remembering:
         now, wall = self._clock.monotonic(), self._clock.wall()
+        is_time_to_prune = now >= self._prune_at
+        if is_time_to_prune:
+            self._prune_at = now + PRUNE_PERIOD
         rows: dict[GroupId, list[MemberRow]] = {
             group: [
                 MemberRow(contact.peer_id, encode_addresses(contact.addresses), wall - age)
@@ -428,17 +467,21 @@ class Memberships:
             ]
             for group, membership in self._memberships.items()
         }
-        return _Remembering(self._store, rows)
+        return _Remembering(self._store, rows, wall, is_time_to_prune)
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembering:
-    """A job: write down who was there."""
+    """A job: write down who was there, and now and then forget who has not been for long."""
 
     store: Store
     rows: dict[GroupId, list[MemberRow]]
+    wall: float
+    is_pruning: bool
 
     def __call__(self) -> None:
         for group, members in self.rows.items():
             if members:
-                self.store.members.put(group, members)
+                self.store.members.put(group, members, self.wall)
+        if self.is_pruning:
+            self.store.members.prune(self.wall, FORGET_PERIOD, MAX_MEMBERS)

@@ -27,7 +27,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
 from swarmd.core.ids import PeerId
-from swarmd.core.rng import Rng
+from swarmd.core.rng import Rng, SeededRng
 from swarmd.daemon.config import Loaded
 from swarmd.daemon.dialer import Dialer
 from swarmd.daemon.exchange import Exchange
@@ -46,7 +46,7 @@ from swarmd.daemon.shares import Shares
 from swarmd.daemon.supervisor import Policy, Supervisor
 from swarmd.daemon.systemd import Notifier, socket_group
 from swarmd.daemon.transfers import Transfers
-from swarmd.daemon.workers import Workers
+from swarmd.daemon.workers import PATIENCE, Workers
 from swarmd.discovery.interfaces import plan, read_interfaces
 from swarmd.identity.identity import Identity
 from swarmd.replication.limits import Rates
@@ -138,7 +138,7 @@ class Node:
         self._closing.push_async_callback(asyncio.to_thread, self.store.close)
         self.identity = await asyncio.to_thread(Identity.load_or_create, state_dir / "identity")
         self.disk = self._workers(loop, "disk", _DISK_THREADS)
-        self.slow = self._workers(loop, "slow", _SLOW_THREADS)
+        self.slow = self._workers(loop, "slow", _SLOW_THREADS, patience=0.0)
         self.ledger = self._workers(loop, "ledger", 1)
         self._compose()
         self._listen()
@@ -152,8 +152,8 @@ class Node:
         await self._open_control(inherited)
         self._supervisor.start("load", self._load, Policy.LEAVE)
 
-    def _workers(self, loop: asyncio.AbstractEventLoop, name: str, count: int) -> Workers:
-        workers = Workers(loop, name, count)
+    def _workers(self, loop: asyncio.AbstractEventLoop, name: str, count: int, patience: float = PATIENCE) -> Workers:
+        workers = Workers(loop, name, count, patience)
         self._closing.push_async_callback(asyncio.to_thread, workers.close)
         return workers
 
@@ -164,7 +164,8 @@ class Node:
         self.reports = Reports(self)
         self.peers = Peers(self.identity, rng, clock, router, config.limits.max_sessions, self._moved)
         self._closing.push_async_callback(self.peers.stop)
-        replicator = Replicator(rng, clock.monotonic())
+        chance = SeededRng(int.from_bytes(rng.bytes(32)))  # cheaper than the kernel's, and need not be secret
+        replicator = Replicator(chance, clock.monotonic())
         self.exchange = Exchange(replicator, self.peers, self.disk, clock)
         self._closing.callback(self.exchange.close)
         self.memberships = Memberships(self.identity, self.peers, self.store, self.ledger, clock, rng, self.reports)
@@ -179,7 +180,6 @@ class Node:
             self.slow,
             self.reports,
             streams,
-            clock,
         )
         self.exchange.sink = self.transfers
         self._closing.push_async_callback(self.transfers.stop)

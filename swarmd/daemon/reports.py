@@ -121,7 +121,7 @@ class Reports:
             eta_s=(size - have) / rate if size is not None and rate > 1 and not is_done else None,
             peers=progress.peers if progress is not None else 0,
             members=progress.members if progress is not None else 0,
-            created_at=transfer.created_at,
+            created_at=row.created_at,
             waiting=waiting,
             error=records.Failure(code=error.code, message=str(error)) if error is not None else None,
             sources=self._sources(transfer, progress) if with_sources else [],

@@ -81,9 +81,7 @@ class Transfer:
         store: Store,
         slow: Workers,
         observer: TransferObserver,
-        created_at: int,
     ) -> None:
-        """`created_at`: milliseconds of wall time, to be shown."""
         self.download = download
         self.group = group
         """Where it was asked for last: after a restart it is fetched there."""
@@ -95,7 +93,6 @@ class Transfer:
         self.is_paused = download.row.paused
         self.is_temporary = False
         self.reused_bytes = 0
-        self.created_at = created_at
         self.moved_at = exchange.now
         """When something last arrived, or it began."""
         self.received_bytes = 0

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from swarmd.core.clock import Clock
 from swarmd.core.errors import IntegrityError, LocalError, NotFound, RemoteError
 from swarmd.core.ids import ContentId, GroupId
 from swarmd.daemon.exchange import Exchange
@@ -46,11 +45,10 @@ class Transfers:
         slow: Workers,
         observer: TransfersObserver,
         temporary: Path,
-        clock: Clock,
     ) -> None:
         self._store, self._exchange, self._serving = store, exchange, serving
         self._slow, self._observer = slow, observer
-        self._temporary, self._clock = temporary, clock
+        self._temporary = temporary
         self._transfers: dict[str, Transfer] = {}
         self._active: dict[ContentId, Transfer] = {}
 
@@ -189,8 +187,7 @@ class Transfers:
             await serve_quietly(self._serving, group, transfer.content_id, transfer.download.path)
 
     def _adopt(self, download: Download, group: GroupId) -> Transfer:
-        created_at = int(self._clock.wall() * 1000)
-        transfer = Transfer(download, group, self._exchange, self._store, self._slow, self, created_at)
+        transfer = Transfer(download, group, self._exchange, self._store, self._slow, self)
         self._transfers[transfer.id] = transfer
         if transfer.is_active:
             self._active[transfer.content_id] = transfer

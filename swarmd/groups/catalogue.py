@@ -12,7 +12,7 @@ Tombstones keep a removed share from coming back with a member that was away. Th
 again. Records whose authorisation has expired go as well, tombstones included.
 
 A crash loses what the driver had not stored yet. If that was a record of our own which others have, it comes back
-from them as OwnRecordReturned.
+from them as OwnRecordReturned, and is replaced by what is true (`Group.correct`).
 Not here: which records are exchanged with whom (`groups.exchange`), and the objects themselves.
 """
 

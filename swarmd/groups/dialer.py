@@ -124,9 +124,20 @@ class Dialer:
             least = min(self._hints, key=lambda known: self._hints[known].source is not Source.MDNS)
             del self._hints[least]
             self._book.release(least, None)
-        self._hints.setdefault(address, _Hint(source))
+        hint = self._hints.setdefault(address, _Hint(source))
+        if hint.source is Source.MDNS:
+            hint.source = source  # a user or a ticket does not take it back
         self._book.hold(address, None, now)
         self._wake_at = min(self._wake_at, now)
+
+    def withdraw_hint(self, address: Address) -> None:
+        """mDNS takes back what it said. What others have said too stays, and where somebody ever answered."""
+        hint = self._hints.get(address)
+        if hint is None or hint.source is not Source.MDNS:
+            return
+        if hint.answered_by is None and self._book.answered_at(address) is None:
+            del self._hints[address]
+            self._book.release(address, None)
 
     def forget_address(self, address: Address) -> None:
         """Nobody is there, or only this node itself."""

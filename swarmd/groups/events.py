@@ -50,8 +50,8 @@ class ShareRemoved:
 class OwnRecordReturned:
     """A record of our own came from others that this node did not know: it lost its memory, or runs twice.
 
-    It is in force now, in the place of `previous`. Whoever still shares `previous` publishes it again, whoever
-    does not share `record` unpublishes it; the new seq is higher than both. Comes beside ShareAdded or -Removed.
+    It is in force now, in the place of `previous`, until the driver has called `Group.correct`. Comes beside ShareAdded
+    or -Removed.
     """
 
     record: Record

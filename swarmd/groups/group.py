@@ -24,7 +24,7 @@ RecordDropped, `remembered`) and gives back (`restore`, `add_contact`).
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ from swarmd.groups.authorisation import Authorisation
 from swarmd.groups.catalogue import Catalogue
 from swarmd.groups.contacts import MAX_ADDRESSES, Contact
 from swarmd.groups.dialer import Candidate, Source
-from swarmd.groups.events import AddressObserved, Event
+from swarmd.groups.events import AddressObserved, Event, OwnRecordReturned
 from swarmd.groups.exchange import Exchange
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.membership import MemberInfo, Membership
@@ -58,6 +58,11 @@ MAX_ANSWERS = 16
 gets no answer asks somebody else the next time."""
 EXPIRY_PERIOD = 600.0
 """Seconds between looks for records that have had their time."""
+MAX_CORRECTIONS = 3
+"""Of what comes back under one name. The first one ends it, unless two nodes have this identity and disagree: then each
+would correct the other for ever."""
+MAX_CORRECTED = 4096
+"""Names under which something has come back, in one run: all that a node can share and have removed."""
 MAX_LINKS = 1024
 """Neighbours at once; the driver's sessions are usually fewer. Beyond it a link is not taken."""
 
@@ -94,6 +99,7 @@ class Group:
         self._messages: deque[tuple[PeerId, bytes]] = deque()
         self._events: deque[Event] = deque()
         self._n_answers = 0
+        self._corrected: Counter[str] = Counter()
         self._push_at: float | None = None
         self._gossip_at = now + self._gossip_period()
         self._expire_at = now + EXPIRY_PERIOD
@@ -162,8 +168,12 @@ class Group:
         """Somebody who may be a member: from a ticket, mDNS, the user, or `remembered`, so many seconds ago."""
         self._membership.add_contact(contact, source, now, age=age)
 
+    def withdraw_hint(self, address: Address) -> None:
+        """An announcement on the local network was withdrawn. Where somebody answered before stays known."""
+        self._membership.withdraw_hint(address)
+
     def forget_address(self, address: Address) -> None:
-        """No member is there: an announcement was withdrawn, or it is this node itself."""
+        """No member is there: it is this node itself."""
         self._membership.forget_address(address)
 
     def candidates(self, now: float) -> list[Candidate]:
@@ -215,6 +225,26 @@ class Group:
         record, change = self._catalogue.unpublish(self._identity, name, self._authorisation, wall)
         self._exchange.announce(record, change, now)
         return record
+
+    def correct(self, returned: OwnRecordReturned, now: float, wall: float) -> Record | None:
+        """Say what is true where a record of our own came back: we share what we had under that name until now, or
+        nothing.
+
+        What we did not know to be shared is not shared again, though it may still lie here: it may be a share that was
+        removed long ago, kept by somebody until the tombstone had had its time.
+        None when there is nothing to say, or it has been said `MAX_CORRECTIONS` times. NotAllowed as of `publish`.
+        """
+        record, previous = returned.record, returned.previous
+        name = record.share.name
+        is_shared = previous is not None and not previous.is_tombstone
+        if self._catalogue.find(*record.key) != record or (record.is_tombstone and not is_shared):
+            return None
+        if self._corrected[name] >= MAX_CORRECTIONS or len(self._corrected) > MAX_CORRECTED:
+            return None
+        self._corrected[name] += 1
+        if previous is not None and is_shared:
+            return self.publish(previous.share, now, wall)
+        return self.unpublish(name, now, wall)
 
     def shares(self) -> list[Record]:
         """Everything that is shared in the group, oldest first."""

@@ -110,6 +110,10 @@ class Membership:
             for address in contact.addresses:
                 self._dialer.note(contact.peer_id, address, source, now)
 
+    def withdraw_hint(self, address: Address) -> None:
+        """mDNS, which named it, says that nobody is there any more."""
+        self._dialer.withdraw_hint(address)
+
     def forget_address(self, address: Address) -> None:
         """Nobody is there, or only this node itself."""
         self._dialer.forget_address(address)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import socket
 import struct
@@ -28,16 +29,37 @@ from swarmd.core.errors import LocalError
 from swarmd.transport.api import CloseReason, Event, State
 from swarmd.transport.tcp.session import TcpSession
 
+log = logging.getLogger(__name__)
+
 _TURN_BYTES = 2 << 20  # about 3 ms at full speed: what a control request waits at the most for one link
-_NOTSENT_BYTES = 128 * 1024  # what may wait unsent in the kernel, where no priority can overtake it
+_NOTSENT_BYTES = 128 * 1024  # what may wait unsent in the kernel, where no priority can overtake it; or a record's size
+_TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; not in every build of Python
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes of the send queue not sent yet
 _SMALL_BYTES = 4096  # a record of control messages goes out in any case
-_LOW_WATER_BYTES = 64 * 1024  # at most so much of a record is awaited in the kernel (SO_RCVLOWAT)
+_LOW_WATER_BYTES = 256 * 1024  # at most so much of a record is awaited in the kernel (SO_RCVLOWAT)
 _INT = struct.Struct("i")
 _RTT = struct.Struct("I")
 _RTT_OFFSET, _TCP_INFO_BYTES = 68, 104  # linux/tcp.h: tcpi_rtt of struct tcp_info
 _CLOSE_PERIOD = 2.0  # how long a last CLOSE record may take to leave
 _BACKLOG = 256
+_PAUSE_PERIOD = 1.0
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Of one connection or of the moment, not of the listener: accept(2) says to treat them like EAGAIN. EPERM: a firewall.
+_NETWORK_ERRORS = frozenset(
+    {
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENONET,
+        errno.ECONNRESET,
+        errno.ETIMEDOUT,
+    }
+)
 CONNECT_TIMEOUT = 8.0
 
 
@@ -80,6 +102,8 @@ class TcpLink:
         self._fd = sock.fileno()
         self._writing = self._pumping = False
         self._low_water = 1
+        self._notsent_bytes = _NOTSENT_BYTES
+        self._is_begun = False  # a record of which the kernel has taken a part
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._closing: asyncio.TimerHandle | None = None
@@ -165,11 +189,13 @@ class TcpLink:
             self._deliver()
             if count < len(space):
                 break
-        self._set_low_water(session.missing_bytes if _TURN_BYTES - budget < _LOW_WATER_BYTES else 0)
+        self._set_low_water(session.missing_bytes)
 
     def _set_low_water(self, missing: int) -> None:
-        """On a slow link a record arrives in dozens of packets: be woken when the rest of it is here, not for each."""
-        low_water = min(missing, _LOW_WATER_BYTES) if missing > _SMALL_BYTES else 1
+        """A record arrives in dozens of packets: be woken when the rest of it is here, not for each. In powers of two,
+        for being told costs as much as being woken.
+        """
+        low_water = min(1 << missing.bit_length() - 1, _LOW_WATER_BYTES) if missing > _SMALL_BYTES else 1
         if low_water != self._low_water and self._fd >= 0:
             self._low_water = low_water
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
@@ -177,9 +203,7 @@ class TcpLink:
     def _send(self) -> None:
         session, budget = self.session, _TURN_BYTES
         while (data := session.data_to_send()) is not None:
-            if budget <= 0 or (
-                len(data) > _SMALL_BYTES and self._unsent_bytes() >= max(_NOTSENT_BYTES, session.record_bytes)
-            ):
+            if budget <= 0 or (len(data) > _SMALL_BYTES and not self._is_begun and self._is_kernel_full()):
                 self._want_write(True)
                 return
             try:
@@ -194,14 +218,26 @@ class TcpLink:
             self.sent_bytes += count
             self._moved(count)
             session.data_sent(count, self._clock.monotonic())
-            if count < len(data):
+            self._is_begun = count < len(data)
+            if self._is_begun:
                 self._want_write(True)
                 return
             self._deliver()
         self._want_write(False)
 
+    def _is_kernel_full(self) -> bool:
+        """Whether the next record is better decided on later. The kernel wakes us when less than that waits, early
+        enough on a fast connection to seal the next record before it has nothing to send; but it does not stop `send`
+        from taking more.
+        """
+        allowed = max(_NOTSENT_BYTES, 1 << (self.session.record_bytes.bit_length() - 1))
+        if allowed != self._notsent_bytes:
+            self._notsent_bytes = allowed
+            self._socket.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, allowed)
+        return self._unsent_bytes() >= allowed
+
     def _unsent_bytes(self) -> int:
-        """What the kernel holds and has not sent: TCP_NOTSENT_LOWAT alone does not stop `send` from taking more."""
+        """What the kernel holds and has not sent."""
         unsent: int = _INT.unpack(fcntl.ioctl(self._fd, _SIOCOUTQNSD, _INT.pack(0)))[0]
         return unsent
 
@@ -297,17 +333,18 @@ class TcpListener:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._pause()
-                return
-            raise
+            if error.errno not in _SHORTAGES | _NETWORK_ERRORS:
+                raise
+            log.warning("no connection is accepted on %s for a moment: %s", self.address, os.strerror(error.errno))
+            self._pause()
+            return
         sock.setblocking(False)
         self._acceptor.connection_accepted(Accepted(sock, Address.of_socket(remote)))
 
     def _pause(self) -> None:
-        """No descriptors left: accepting again at once would spin."""
+        """Accepting again at once would spin: what could not be accepted may wait in the kernel still."""
         self._loop.remove_reader(self._socket.fileno())
-        self._loop.call_later(1.0, self._resume)
+        self._loop.call_later(_PAUSE_PERIOD, self._resume)
 
     def _resume(self) -> None:
         if self._socket.fileno() >= 0:
@@ -338,7 +375,5 @@ async def connect(address: Address, source: str | None = None) -> socket.socket:
 def tune(sock: socket.socket) -> None:
     """No Nagle (records are whole), a short queue of unsent bytes, and an end for dead connections."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option, value in (("TCP_NOTSENT_LOWAT", _NOTSENT_BYTES), ("TCP_USER_TIMEOUT", 60_000)):
-        number = getattr(socket, option, {"TCP_NOTSENT_LOWAT": 25}.get(option))
-        if number is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, number, value)
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)

@@ -1,7 +1,7 @@
 """The messages of the bulk flow: blocks of chunks and pages of metadata, each a fixed header and its payload.
 
-    BLOCK  type u8, handle u32, chunk u32, offset u32, queued KiB u32    payload 1 B .. 256 KiB
-    PAGE   type u8, handle u32, kind u32, index u32, queued KiB u32      payload 1 B .. 256 KiB
+    BLOCK  type u8, handle u32, chunk u32, offset u32, queued KiB u32    payload 1 B .. 1 MiB
+    PAGE   type u8, handle u32, kind u32, index u32, queued KiB u32      payload 1 B .. 1 MiB
 
 The handle is the asker's. The blocks of one chunk come in order, without gaps; those of different chunks may
 alternate. `queued` is the sender's queue as in Status: the receiver learns it without a message of its own. The
@@ -16,7 +16,7 @@ from struct import Struct
 
 from swarmd.core.errors import RemoteError
 
-MAX_BLOCK_BYTES = 256 << 10
+MAX_BLOCK_BYTES = 1 << 20
 HEADER = Struct(">BIIII")
 HEADER_BYTES = HEADER.size
 MAX_QUEUED_KIB = 2**32 - 1

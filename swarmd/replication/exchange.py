@@ -14,9 +14,10 @@ from swarmd.core.errors import RemoteError
 from swarmd.replication import bits, blocks, messages
 from swarmd.replication.blocks import HEADER_BYTES, BulkType
 from swarmd.replication.context import Context
-from swarmd.replication.link import Channel, Link
+from swarmd.replication.link import FLUSH_PERIOD, Channel, Link
 from swarmd.replication.messages import Message, Reason, Wish
 from swarmd.replication.objects import Objects
+from swarmd.replication.pacing import MIN_WINDOW_BYTES
 from swarmd.replication.shape import MetaKind
 from swarmd.replication.swarm import Swarm
 from swarmd.replication.uploads import Uploads
@@ -59,7 +60,7 @@ class Exchange:
         link.received += HEADER_BYTES + length
         link.hear_queue(queued_kib, self._context.now)
         self._context.downlink.received(length)
-        self._context.muttering[link] = None
+        (self._context.speaking if self._is_awaited(link) else self._context.muttering)[link] = None
         channel = link.by_own_handle.get(handle)
         if channel is None:
             link.take_tail(handle, length)
@@ -75,6 +76,11 @@ class Exchange:
             download.metadata.receive(channel, (_kind(first), second), b"".join(payload))
         else:
             raise RemoteError(f"there is no bulk message of type {type_:#x}", penalty=5)
+
+    def _is_awaited(self, link: Link) -> bool:
+        """Whether the sender may have nothing more to send before it hears what has arrived."""
+        unreported = link.received - link.reported
+        return unreported >= MIN_WINDOW_BYTES and unreported >= link.down.rate(self._context.now) * FLUSH_PERIOD
 
     # the link
 

@@ -52,7 +52,7 @@ MAX_VERSION = 2**16
 _SEGMENT_BYTES = SEGMENT_CHUNKS // 8
 _TOTAL_LIMIT = 2**63
 _KIB_LIMIT = 2**40
-_MS_LIMIT = 2**31
+MAX_COMING_MS = 2**31
 
 
 class Type(IntEnum):
@@ -255,7 +255,7 @@ def _decode(r: Reader) -> Message:
         case Type.REQUEST:
             return Request(_handle(r), _chunk(r))
         case Type.STATUS:
-            return Status(r.varint(_TOTAL_LIMIT), r.varint(_KIB_LIMIT), r.varint(_KIB_LIMIT), r.varint(_MS_LIMIT))
+            return Status(r.varint(_TOTAL_LIMIT), r.varint(_KIB_LIMIT), r.varint(_KIB_LIMIT), r.varint(MAX_COMING_MS))
         case Type.HAVE:
             return Have(_handle(r), _ranges(r))
         case Type.HAVE_MAP:

@@ -33,6 +33,8 @@ RATE_PERIOD = 3.0
 """Half of how long a measured rate is believed: longer than the pauses of a swarm, shorter than those of a user."""
 DELAY_PERIOD = 30.0
 """Half of how long the shortest delay is believed, for a path that changes."""
+MIN_LINE_RATE = 1 << 15
+"""Bytes a second. What carries less is not being measured: how fast the line is shows only when it is used."""
 MIN_PATH_BYTES = 256 << 10
 MIN_WINDOW_BYTES = 128 << 10
 """Two blocks of 64 KiB: less could not show what a path holds."""
@@ -83,11 +85,13 @@ class Downlink:
         if span < 0.05:
             return
         self._rate += (self._bytes / span - self._rate) * 0.5
+        if self._rate < MIN_LINE_RATE:
+            self._rate = 0.0
         self._peak.add(self._rate, now)
         self._at, self._bytes = now, 0
 
     def period(self, count: int) -> float:
-        """Seconds that so many bytes need at its best."""
+        """Seconds that so many bytes need at its best; 0 while that is not known."""
         return count / self._peak.value if self._peak.value else 0.0
 
     @property

@@ -407,7 +407,7 @@ class Replicator:
             first = context.rng.randrange(len(links))
             links = links[first:] + links[:first]
         load, rate = self._uploads.load_kib, int(context.uplink.bytes_per_second) >> 10
-        coming_ms = int(context.downlink.period(context.coming_bytes) * 1e3)
+        coming_ms = min(int(context.downlink.period(context.coming_bytes) * 1e3), messages.MAX_COMING_MS)
         for link in links:
             context.muttering.pop(link, None)
             link.last_flush_at = now

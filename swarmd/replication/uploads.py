@@ -306,11 +306,15 @@ class Uploads:
     def _sendable(self) -> Upload | None:
         """The oldest whose peer takes more, and whose group may send."""
         limit, now = self._context.limits.up, self._context.now
+        refused = None
         for upload in self._slots:
             if upload.stage is Stage.READY:
                 link = upload.channel.link
+                if link is refused:
+                    continue
                 if self._takes_more(link) and not limit.is_held(link.group, now):
                     return upload
+                refused = link
         return None
 
     def _all_blocked(self) -> bool:

@@ -81,7 +81,17 @@ class Entry:
 class EntryTable:
     """The entries of one object by index. Nothing changes it, so threads may share it."""
 
-    __slots__ = ("_depths", "_metas", "_parents", "_sizes", "_text_at", "_texts", "n_files", "total_size")
+    __slots__ = (
+        "__weakref__",
+        "_depths",
+        "_metas",
+        "_parents",
+        "_sizes",
+        "_text_at",
+        "_texts",
+        "n_files",
+        "total_size",
+    )
 
     def __init__(self) -> None:
         """An empty table, for TableBuilder alone to fill."""

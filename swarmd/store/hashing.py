@@ -34,10 +34,6 @@ from swarmd.store.scan import Scan, scan_tree
 from swarmd.store.stamps import SETTLE_PERIOD, StampTable
 from swarmd.store.unchanged import Reading
 
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, files done) on the caller's thread, at most ten times a second and once at the
-end."""
-
 ROUNDS = 3
 PIECE_BYTES = 1 << 20
 """What is read at a time: half of a core's second-level cache, so that hashing finds it there."""
@@ -54,6 +50,21 @@ _REPLACED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, e
 
 
 _NONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """How far the hashing is; what was known from an earlier reading counts as done. The totals are those of the scan,
+    which is over by then: they change only when files change meanwhile and the tree is scanned again."""
+
+    n_bytes: int
+    total_bytes: int
+    n_files: int
+    total_files: int
+
+
+Progress = Callable[[Hashed], None]
+"""Called on the caller's thread: when the hashing begins, at most ten times a second, and once at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,7 @@ def _default_threads() -> int:
     return min(max(2, len(os.sched_getaffinity(0))), MAX_THREADS)
 
 
-def _silent(done_bytes: int, done_files: int) -> None:
+def _silent(hashed: Hashed) -> None:
     pass
 
 
@@ -139,6 +150,7 @@ class _Round:
             except OSError as error:
                 raise local_error(error, folder, "readable") from None
             try:
+                self._report()
                 with ThreadPoolExecutor(n_threads, "hashing") as pool:
                     self._workers = [_Worker(self) for _ in range(n_threads)]
                     self._watch([pool.submit(worker.run, worker is self._workers[0]) for worker in self._workers])
@@ -183,10 +195,10 @@ class _Round:
             self.is_stopped = True
 
     def _report(self) -> None:
-        self._progress(
-            self._bytes_known + sum(worker.bytes_done for worker in self._workers),
-            self._files_known + sum(worker.files_done for worker in self._workers),
-        )
+        entries = self.scan.entries
+        n_bytes = self._bytes_known + sum(worker.bytes_done for worker in self._workers)
+        n_files = self._files_known + sum(worker.files_done for worker in self._workers)
+        self._progress(Hashed(n_bytes, entries.total_size, n_files, entries.n_files))
 
 
 class _Worker:

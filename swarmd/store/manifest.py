@@ -49,7 +49,7 @@ PAGE_BYTES = 1 << 16
 HASHES_PER_PAGE = PAGE_BYTES // HASH_BYTES
 MIN_CHUNK_LOG2 = 18
 MAX_CHUNK_LOG2 = 22
-TARGET_CHUNKS = 1024
+TARGET_CHUNKS = 512
 """Enough pieces for a group to share out, few enough that requests and hashes cost nothing."""
 MAX_CHUNKS = MAX_SIZE >> MAX_CHUNK_LOG2
 """Four million: 128 MiB of hashes."""

@@ -62,7 +62,23 @@ def _first(db: Database) -> None:
     db.execute("CREATE TABLE addresses (address TEXT PRIMARY KEY, peer_id BLOB, last_seen REAL NOT NULL)")
 
 
-_STEPS: dict[str, Callable[[Database], None]] = {"0001_first": _first}
+def _downloads_begin(db: Database) -> None:
+    # Milliseconds of wall time. Of the downloads that are there it is not known: by now they had begun.
+    db.execute("ALTER TABLE downloads ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE downloads SET created_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000")
+
+
+def _members_noted(db: Database) -> None:
+    # Wall clock, seconds: when a row was first written. `last_seen` is -infinity for a member that never answered.
+    db.execute("ALTER TABLE members ADD COLUMN noted_at REAL NOT NULL DEFAULT 0")
+    db.execute("UPDATE members SET noted_at = CAST(strftime('%s', 'now') AS REAL)")
+
+
+_STEPS: dict[str, Callable[[Database], None]] = {
+    "0001_first": _first,
+    "0002_downloads_begin": _downloads_begin,
+    "0003_members_noted": _members_noted,
+}
 
 
 def upgrade(db: Database, path: str) -> None:

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
 from swarmd.core.ids import ContentId
 from swarmd.store.download import Download
-from swarmd.store.hashing import PROGRESS_PERIOD, Progress
+from swarmd.store.hashing import PROGRESS_PERIOD
 from swarmd.store.library import Library
 from swarmd.store.manifest import HASH_BYTES, HASHES_PER_PAGE, PageKind
 from swarmd.store.source import ObjectSource
 
+ReuseProgress = Callable[[int, int], None]
+"""Called with (bytes, chunks), at most ten times a second and once at the end."""
 Wanted = dict[bytes, list[int]]
 """Hash of a chunk -> where the download has that chunk: more than one place for, say, zeros."""
 
@@ -47,8 +49,8 @@ class Reuse:
         self.n_bytes = 0
         self.n_chunks = 0
 
-    def run(self, clock: Clock, progress: Progress, cancel: threading.Event) -> None:
-        """Copy what can be copied. `progress` gets (bytes, chunks). DiskFull; Conflict when the download is closed."""
+    def run(self, clock: Clock, progress: ReuseProgress, cancel: threading.Event) -> None:
+        """Copy what can be copied. DiskFull; Conflict when the download is closed."""
         wanted = wanted_chunks(self._download)
         reported_at = clock.monotonic()
         try:

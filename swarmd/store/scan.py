@@ -97,7 +97,7 @@ class _Walk:
                 elif stat.S_ISDIR(status.st_mode):
                     self._enter(folder, depth, name, path)
                 elif stat.S_ISLNK(status.st_mode):
-                    target = _canonical_target(os.readlink(name, dir_fd=folder))
+                    target = canonical_target(os.readlink(name, dir_fd=folder))
                     self.builder.add(depth, EntryKind.SYMLINK, LINK_MODE, 0, name, target)
                     self.stamps.append(NO_STAMP)
                 else:
@@ -129,7 +129,7 @@ class _Walk:
         self.stamps.append_of(status)
 
 
-def _canonical_target(target: str) -> str:
+def canonical_target(target: str) -> str:
     """The same place without "./", "//" and a "/" at the end, which links made by hand often have."""
     start = "/" if target.startswith("/") else ""
     return start + "/".join(part for part in target.split("/") if part not in ("", ".")) or "."

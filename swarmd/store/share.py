@@ -1,7 +1,8 @@
 """Sharing a file or folder where it lies: hash it, write its manifest down, remember where it is.
 
 Invariant: a path is remembered only with the manifest and the stamps of one and the same reading of it, in one
-transaction, so a crash leaves what was known before. Of an unchanged path nothing but listings and `stat`s are read.
+transaction, so a crash leaves what was known before. Of an unchanged path nothing but listings and `stat`s are read,
+and nothing is made anew (`revisit`); of a changed one what has changed (`hashing`, `unchanged`).
 It copies nothing and publishes nothing.
 """
 
@@ -15,10 +16,11 @@ from swarmd.core.clock import Clock
 from swarmd.core.errors import InvalidArgument
 from swarmd.core.ids import ContentId
 from swarmd.core.terminal import escape
-from swarmd.store.hashing import HashedTree, Progress, hash_tree
+from swarmd.store.hashing import Hashed, HashedTree, Progress, hash_tree
 from swarmd.store.library import Library
 from swarmd.store.manifest import Built, PageKind, build
 from swarmd.store.pages import Pages
+from swarmd.store.revisit import revisit
 from swarmd.store.stamps import StampTable
 from swarmd.store.tables.objects import CopyRow, ObjectRow
 
@@ -63,16 +65,19 @@ def share_path(
     place = os.path.realpath(path) if os.path.isabs(path) else path
     earlier = library.copies.at(place)
     known = [] if earlier is None else [_earlier_tree(library, earlier)]
+    if earlier is not None and _is_unchanged(library, known[0], cancel or threading.Event()):
+        row = library.objects.get(earlier.content_id)
+        assert row is not None, "a copy refers to its object"
+        if progress is not None:
+            progress(Hashed(row.size, row.size, earlier.n_files, earlier.n_files))
+        return SharedObject.of(earlier, row)
     tree = hash_tree(path, clock=clock, known=known, progress=progress, cancel=cancel)
     name = os.path.basename(tree.path)
     if not name:
         raise InvalidArgument(f"{escape(tree.path)} has no name to share it by")
-    if known and earlier is not None and tree.stamps == known[0].stamps and tree.entries == known[0].entries:
-        row = library.objects.get(earlier.content_id)
-        assert row is not None, "a copy refers to its object"
-        return SharedObject.of(earlier, row)
     built = build(tree.entries, tree.chunk_size, tree.hashes)
     copy = CopyRow(built.content_id, tree.path, name, tree.entries.n_files, tree.stamps.encode())
+    library.keep_entries(built.content_id, tree.entries)
     return SharedObject.of(copy, _remember(library, built, copy))
 
 
@@ -82,7 +87,15 @@ def _earlier_tree(library: Library, copy: CopyRow) -> HashedTree:
     assert found is not None, "a copy refers to its object"
     pages = Pages(library.objects, found[0])
     stamps = StampTable.decode(copy.stamps)
-    return HashedTree(copy.path, pages.entries(), stamps, found[0].chunk_size, pages.all_hashes())
+    return HashedTree(copy.path, library.entries_of(pages), stamps, found[0].chunk_size, pages.all_hashes())
+
+
+def _is_unchanged(library: Library, tree: HashedTree, cancel: threading.Event) -> bool:
+    """Whether it lies there as it was read; devices that have other numbers by now are noted."""
+    stamps = revisit(tree.path, tree.entries, tree.stamps, cancel)
+    if stamps is not None and stamps is not tree.stamps:
+        library.copies.restamp(tree.path, stamps.encode())
+    return stamps is not None
 
 
 def _remember(library: Library, built: Built, copy: CopyRow) -> ObjectRow:

@@ -1,8 +1,14 @@
-"""What tells whether a file is still the one that was read: its size, times, inode and device.
+"""What tells whether a file is still the one that was read: its size, times and inode.
 
 Invariant: a stamp taken from a descriptor after reading, equal to one taken at least SETTLE_PERIOD after
 the file last changed and before reading, vouches for every byte in between. The change time is in it
 because nothing but the kernel sets that one.
+
+The device is kept, and differs more often than the file does: its number is given out anew when a system
+starts, a disk is plugged in again or a snapshot is mounted. While a process reads, a new device is a new file
+(`matches`). Between two readings it is passed over (`vouches_for`, `is_as`): a file that has been written
+since has another change time, to the nanosecond, and one on another file system that agrees in inode, size
+and both times is a copy of its blocks, hence the same bytes.
 
 It does not see what a memory mapping writes until the kernel writes it back, nor changes on file systems
 that keep times in whole seconds (FAT, some network ones). Peers check hashes all the same: what is missed
@@ -22,6 +28,7 @@ SETTLE_PERIOD = 0.02
 """Seconds: two of the coarsest ticks in which a kernel stamps files (100 Hz; finer since Linux 6.13)."""
 _COLUMNS = "QqqQQ"
 _STAMP_BYTES = 8 * len(_COLUMNS)
+_DEVICE = 4  # the last column
 
 
 class FileStamp(NamedTuple):
@@ -36,6 +43,10 @@ class FileStamp(NamedTuple):
     @classmethod
     def of(cls, stat: os.stat_result) -> FileStamp:
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+
+    def is_as(self, other: FileStamp) -> bool:
+        """Equal but for the device."""
+        return self[:_DEVICE] == other[:_DEVICE]
 
 
 NO_STAMP = FileStamp(0, 0, 0, 0, 0)
@@ -86,6 +97,32 @@ class StampTable:
             and inode[index] == stat.st_ino
             and device[index] == stat.st_dev
         )
+
+    def vouches_for(self, index: int, stat: os.stat_result) -> bool:
+        """`matches`, whatever the device."""
+        size, mtime, ctime, inode, _ = self._columns
+        return (
+            ctime[index] == stat.st_ctime_ns
+            and mtime[index] == stat.st_mtime_ns
+            and size[index] == stat.st_size
+            and inode[index] == stat.st_ino
+        )
+
+    def is_as(self, other: StampTable) -> bool:
+        """Equal but for the devices."""
+        return self._columns[:_DEVICE] == other._columns[:_DEVICE]
+
+    def devices(self) -> array[int]:
+        """A copy of that column."""
+        return self._columns[_DEVICE][:]
+
+    def with_devices(self, devices: array[int]) -> StampTable:
+        """The same but for the devices; this table itself when those are the same too."""
+        if devices == self._columns[_DEVICE]:
+            return self
+        table = StampTable()
+        table._columns = [*self._columns[:_DEVICE], devices]
+        return table
 
     def newest_change(self) -> float:
         """The latest change time in seconds since 1970; 0.0 without files."""

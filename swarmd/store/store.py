@@ -30,7 +30,7 @@ from swarmd.store.hashing import Progress
 from swarmd.store.library import Library
 from swarmd.store.part import check_name
 from swarmd.store.removal import delete_copy
-from swarmd.store.reuse import Reuse
+from swarmd.store.reuse import Reuse, ReuseProgress
 from swarmd.store.share import SharedObject, share_path
 from swarmd.store.source import ObjectSource
 from swarmd.store.tables.addresses import AddressesTable
@@ -177,6 +177,7 @@ class Store:
                 name=request.name,
                 order=request.order,
                 overwrite=request.overwrite,
+                created_at=int(self._clock.wall() * 1000),
             )
             self._library.downloads.add(row)
             download = self._downloads[row.id] = Download(self._library, row)
@@ -205,11 +206,11 @@ class Store:
             self._downloads.pop(download_id, None)
 
     def reuse_local(
-        self, download: Download, progress: Progress | None = None, cancel: threading.Event | None = None
+        self, download: Download, progress: ReuseProgress | None = None, cancel: threading.Event | None = None
     ) -> int:
         """Copy the chunks of a prepared download that are on this machine already: how many bytes that were.
 
-        Only chunks whose hashes are here are looked for. `progress` gets (bytes, chunks).
+        Only chunks whose hashes are here are looked for.
         """
         others = {other.content_id: other for other in self.downloads() if other.is_prepared and other is not download}
         reuse = Reuse(self._library, download, others)

@@ -1,9 +1,9 @@
 """Which chunks of a tree are known already, from an earlier reading of it.
 
-A file is unchanged when its path and its stamp are. A chunk is known when all its bytes lie in unchanged
-files, at the same places of one chunk of the earlier reading. So a file of a chunk or more keeps its hashes
-whatever happens around it; packed small files keep theirs up to the first one that was added, removed or
-changed in size.
+A file is unchanged when its path and its stamp are, but for the device. A chunk is known when all its bytes
+lie in unchanged files, at the same places of one chunk of the earlier reading. So a file of a chunk or more
+keeps its hashes whatever happens around it; packed small files keep theirs up to the first one that was added,
+removed or changed in size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Reading:
         """Fill in every chunk that `earlier` knows and that is unchanged since."""
         if earlier.layout.chunk_size != self.layout.chunk_size:
             return
-        if self.stamps == earlier.stamps and self.entries == earlier.entries and not earlier.distrusted:
+        if self.stamps.is_as(earlier.stamps) and self.entries == earlier.entries and not earlier.distrusted:
             self.hashes[:], self.is_known[:] = earlier.hashes, earlier.is_known
             return
         matches = _match(self, earlier)
@@ -91,7 +91,7 @@ def _is_same_file(new: Reading, index: int, old: Reading, at: int) -> bool:
         new.entries.kind(index) is EntryKind.FILE
         and old.entries.kind(at) is EntryKind.FILE
         and at not in old.distrusted
-        and new.stamps[index] == old.stamps[at]
+        and new.stamps[index].is_as(old.stamps[at])
     )
 
 

@@ -24,7 +24,7 @@ from swarmd.identity.certificate import Certificate
 
 Buffer = bytes | bytearray | memoryview
 
-MAX_MESSAGE_BYTES = 1 << 20  # one message in its parts; bulk blocks are 256 KiB, control messages 64 KiB
+MAX_MESSAGE_BYTES = (1 << 20) + 4096  # one message in its parts: a block of 1 MiB with its header; control has 64 KiB
 MAX_METADATA_BYTES = 512  # as in the RFC author's implementation
 MAX_FLOWS = 16_384  # each way: three flows for each of the 4,096 groups two peers may share, and room
 

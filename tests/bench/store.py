@@ -1,6 +1,6 @@
 """The store from end to end, on one thread: share, serve, write, commit, finish; a large file, and many small ones.
 
-usage: python -m tests.bench.store [FOLDER]      (in memory without a folder; needs 1.5 GiB there)
+usage: python -m tests.bench.store [FOLDER]      (in memory without a folder; needs 1 GiB there)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swarmd.store.source import ObjectSource
 from swarmd.store.store import DownloadRequest, Store
 from tests.store.transfers import MEMORY, chunk_of, give_metadata, prepared
 
-LARGE_BYTES = 513 << 20  # just enough for chunks of 1 MiB
+LARGE_BYTES = 257 << 20  # just enough for chunks of 1 MiB
 BLOCK_BYTES = 256 << 10  # as a network message brings it
 SMALL_FILES = 20_000
 SMALL_BYTES = 4096

@@ -176,6 +176,7 @@ def test_one_transfer_in_full(daemon: Daemon, swarm: Swarm) -> None:
     source = records.Source(peer_id=PEER_ID, address="192.0.2.9:7450", received_bytes=1 << 20)
     daemon.answer(schema.TRANSFERS, records.Transfers(transfers=[transfer(sources=[source], waiting=WAITING)]))
     text = swarm("transfers", "t1").out
+    assert re.search(r"^began     2023-11-1[45] \d\d:\d\d$", text, re.MULTILINE)
     assert "from      pppppppp (192.0.2.9:7450): 1.0 MiB" in text
     assert "waits     no member of the group is connected (for 1 min 12 s)" in text
     assert "have      256 MiB of 1.0 GiB" in text

@@ -102,13 +102,14 @@ def test_get_draws_a_bar(daemon: Daemon) -> None:
 
 def test_share_draws_a_bar(daemon: Daemon) -> None:
     async def share(params: schema.ShareParams, caller: Caller) -> Share:
-        caller.progress(ShareProgress(files=7, total_files=None, bytes=1 << 20, total_bytes=1 << 21))
-        await several_turns()
+        for files, n_bytes in ((0, 0), (7, 1 << 20)):
+            caller.progress(ShareProgress(files=files, total_files=12, bytes=n_bytes, total_bytes=1 << 21, eta_s=75.0))
+            await several_turns()
         return SHARE
 
     daemon.on(schema.SHARE, share)
     _, _, shown = _on_terminal("--socket", daemon.path, "share", "/srv/x")
-    assert "1.0 MiB of 2.0 MiB, 7 files" in shown
+    assert "50 %  1.0 MiB of 2.0 MiB  7 of 12 files  1 min 15 s left" in shown
 
 
 @pytest.mark.parametrize("command_name", ["ls", "transfers"])

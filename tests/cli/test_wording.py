@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import wording
-from swarmd.control.records import Failure, Waiting
+from swarmd.control.records import Failure, ShareProgress, Waiting
 from tests.control.records import transfer
 
 
@@ -79,3 +83,35 @@ def test_tables_are_aligned_in_any_script() -> None:
         "xxxxxxxx",
     ]
     assert wording.table(("NAME", "SIZE"), []) == ""
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (ShareProgress(files=1, total_files=None, bytes=1536, total_bytes=None), "1.5 KiB, 1 file"),
+        (
+            ShareProgress(files=7, total_files=12, bytes=2047, total_bytes=2048),
+            "99 %  2.0 KiB of 2.0 KiB  7 of 12 files",
+        ),
+        (
+            ShareProgress(files=0, total_files=1, bytes=512, total_bytes=2048, eta_s=61.4),
+            "25 %  512 B of 2.0 KiB  0 of 1 file  1 min 1 s left",
+        ),
+        (
+            ShareProgress(files=3, total_files=2, bytes=9, total_bytes=8, eta_s=0),
+            "100 %  9 B of 8 B  3 of 2 files  0 s left",
+        ),
+        (ShareProgress(files=2, total_files=2, bytes=0, total_bytes=0), "0 B of 0 B  2 of 2 files"),
+    ],
+)
+def test_reading(progress: ShareProgress, text: str) -> None:
+    assert wording.reading(progress) == text
+
+
+@pytest.mark.parametrize(("zone", "text"), [("UTC0", "2023-11-14 22:13"), ("XYZ-2", "2023-11-15 00:13")])
+def test_a_moment_is_told_in_local_time(zone: str, text: str) -> None:
+    script = "from cli.wording import moment; print(moment(1_700_000_000_000))"
+    told = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == text + "\n"

@@ -372,7 +372,7 @@ async def test_progress_of_share(tmp_path: Path) -> None:
     async with serving(tmp_path, dict([bind(schema.SHARE, share)])) as served, served.raw() as client:
         client.send("share", path="/srv/n")
         value = (await client.receive())["params"]["value"]
-        assert value == {"files": 1, "total_files": 2, "bytes": 3, "total_bytes": None}
+        assert value == {"files": 1, "total_files": 2, "bytes": 3, "total_bytes": None, "eta_s": None}
         assert (await client.receive())["result"]["path"] == "/srv/n"
 
 

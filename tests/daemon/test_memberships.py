@@ -10,16 +10,18 @@ import pytest
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import ManualClock
-from swarmd.core.ids import GroupId, PeerId
+from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import SystemRng
 from swarmd.daemon.connection import Connection
-from swarmd.daemon.memberships import Memberships
+from swarmd.daemon.memberships import FORGET_PERIOD, PRUNE_PERIOD, Memberships
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.workers import Workers
+from swarmd.groups.contacts import encode_addresses
 from swarmd.groups.groupspec import GroupSpec
-from swarmd.groups.records import Record
+from swarmd.groups.records import CertificateCache, Record, Share, ShareKind, decode_record
 from swarmd.identity.identity import Identity
 from swarmd.store.store import Store
+from swarmd.store.tables.groups import MemberRow
 from tests.daemon.hosts import PATIENCE
 
 
@@ -37,6 +39,7 @@ class Member:
         self.linked: set[PeerId] = set()
         self.is_due = asyncio.Event()
         self.changed = asyncio.Event()
+        self.removed: list[Record] = []
 
     @property
     def address(self) -> Address:
@@ -67,7 +70,11 @@ class Member:
     # MembershipSink
 
     def group_changed(self, group: GroupId, joined: bool) -> None: ...
-    def share_changed(self, record: Record, added: bool) -> None: ...
+
+    def share_changed(self, record: Record, added: bool) -> None:
+        if not added:
+            self.removed.append(record)
+        self.changed.set()
 
     def member_changed(self, group: GroupId, peer: PeerId, address: Address | None, joined: bool) -> None:
         (self.linked.add if joined else self.linked.discard)(peer)
@@ -129,6 +136,51 @@ async def test_whom_a_neighbour_tells_of_is_called_without_delay(members: list[M
     called = third.memberships.candidates(third.clock.monotonic())
     assert [candidate.peer_id for candidate in called] == [second.identity.peer_id]
     assert called[0].address == second.address
+
+
+async def test_a_share_that_was_forgotten_is_unshared_when_it_comes_back(members: list[Member]) -> None:
+    """The state folder came from a backup that is older than the share: nobody is to wait for what is not here."""
+    first, second, _ = members
+    spec = await all_in_one_group(members)
+    share = Share("song", ContentId(bytes(32)), 7, ShareKind.FILE)
+    lost = await first.memberships.publish(spec.group_id, share)
+    second.memberships.get(spec.group_id).group.restore([lost.encode()], second.clock.wall())
+    await first.memberships.leave(spec.group_id)
+    await first.memberships.join(spec, [], None)
+    assert first.memberships.own_records() == []
+    await first.peers.dial(second.address, second.identity.peer_id)
+    async with asyncio.timeout(PATIENCE):
+        while not second.removed:
+            second.changed.clear()
+            await second.changed.wait()
+    assert second.removed == [lost]
+    assert first.memberships.own_records() == []
+    (row,) = await first.ledger.run(lambda: first.store.records.rows(spec.group_id))
+    told = decode_record(row.record, CertificateCache())
+    assert (told.is_tombstone, told.seq > lost.seq) == (True, True)
+
+
+async def test_members_unheard_for_long_are_forgotten_at_the_start_and_once_a_day(members: list[Member]) -> None:
+    first, second, third = members
+    spec = await all_in_one_group(members)
+    wall = first.clock.wall()
+    table = first.store.members
+
+    def put(member: Member, last_seen: float) -> None:
+        addresses = encode_addresses((member.address,))
+        table.put(spec.group_id, [MemberRow(member.identity.peer_id, addresses, last_seen)], last_seen)
+
+    async def known() -> set[PeerId]:
+        return {row.peer_id for row in await first.ledger.run(lambda: table.rows(spec.group_id))}
+
+    put(second, wall)
+    put(third, wall - FORGET_PERIOD - 1)
+    await first.memberships.load()
+    assert await known() == {second.identity.peer_id}
+    put(third, wall - FORGET_PERIOD - 1)
+    first.clock.advance(PRUNE_PERIOD)
+    first.rest()
+    assert await known() == {second.identity.peer_id}
 
 
 async def test_nothing_new_wakes_nobody(members: list[Member]) -> None:

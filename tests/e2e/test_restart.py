@@ -67,10 +67,12 @@ def test_a_finished_get_and_its_share_survive(farm: Farm) -> None:
     leecher.swarm("get", "disk.iso", "-o", leecher.downloads)
     wait_for_share(late, "disk.iso")
     seeder.stop()
+    began_at = transfer_of(leecher)["created_at"]
     for stop in (leecher.stop, leecher.kill):
         stop()
         leecher.start()
         assert transfer_of(leecher)["state"] == "done"
+        assert transfer_of(leecher)["created_at"] == began_at
         wait_for_members(late, "films", 1)
     late.swarm("get", "disk.iso", "-o", late.downloads)
     assert (late.downloads / "disk.iso").read_bytes() == path.read_bytes()

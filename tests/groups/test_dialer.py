@@ -298,3 +298,34 @@ def test_no_two_attempts_at_one_address_and_none_at_a_neighbour(steps: list[tupl
             assert candidate.peer_id not in linked
             trying[candidate.address] = now
         assert made.next_deadline() > now or made.next_deadline() == math.inf
+
+
+def test_what_mdns_takes_back_is_not_dialed_any_more() -> None:
+    made = Dialer(SeededRng(1))
+    made.hint(at(1), Source.MDNS, 0.0)
+    ask(made, 0.0)
+    made.dial_failed(at(1), 0.0)
+    made.withdraw_hint(at(1))
+    made.withdraw_hint(at(2))
+    assert ask(made, BACKOFF_LIMIT) == []
+    made.hint(at(1), Source.MDNS, BACKOFF_LIMIT)
+    assert ask(made, BACKOFF_LIMIT) == [Candidate(None, at(1))]
+
+
+@pytest.mark.parametrize("sources", [(Source.ADDED,), (Source.MDNS, Source.TICKET), (Source.TICKET, Source.MDNS)])
+def test_what_others_have_named_as_well_stays(sources: tuple[Source, ...]) -> None:
+    made = Dialer(SeededRng(1))
+    for source in sources:
+        made.hint(at(1), source, 0.0)
+    made.withdraw_hint(at(1))
+    assert ask(made, 0.0) == [Candidate(None, at(1))]
+
+
+def test_where_somebody_answered_stays() -> None:
+    made = Dialer(SeededRng(1))
+    made.hint(at(1), Source.MDNS, 0.0)
+    ask(made, 0.0)
+    made.dial_succeeded(at(1), A, 0.0)
+    made.withdraw_hint(at(1))
+    made.dial_failed(at(1), 1.0)
+    assert ask(made, BACKOFF_LIMIT) == [Candidate(None, at(1))]

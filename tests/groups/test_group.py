@@ -19,14 +19,16 @@ from swarmd.groups.events import (
     AddressObserved,
     Event,
     MemberJoined,
+    OwnRecordReturned,
     RecordDropped,
     RecordStored,
     ShareAdded,
     ShareRemoved,
 )
-from swarmd.groups.group import ASK_PERIOD, EXPIRY_PERIOD, MAX_ANSWERS, PUSH_DELAY, Group
+from swarmd.groups.group import ASK_PERIOD, EXPIRY_PERIOD, MAX_ANSWERS, MAX_CORRECTIONS, PUSH_DELAY, Group
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.messages import MESSAGE_BYTES_LIMIT, Ask, Hello, MemberEntry, Members, Offer, Status, decode
+from swarmd.groups.records import Record
 
 from .builders import (
     DAY,
@@ -152,6 +154,95 @@ def test_sharing_and_finding() -> None:
     assert [event for event in events(other) if isinstance(event, RecordStored)][-1] == RecordStored(removed)
     with pytest.raises(NotFound):
         other.unpublish("b.iso", 2.0, WALL)
+
+
+def returned(made: Group) -> list[OwnRecordReturned]:
+    return [event for event in events(made) if isinstance(event, OwnRecordReturned)]
+
+
+def after_a_loss(*lost: Record, kept: tuple[Record, ...] = ()) -> tuple[Group, Group, OwnRecordReturned]:
+    """A node that remembers `kept`, a member that remembers all that it once said, and what comes back."""
+    one, other = group(1), group(2)
+    one.restore([each.encode() for each in kept], WALL)
+    other.restore([each.encode() for each in lost], WALL)
+    link(one, 1, other, 2)
+    pump({1: one, 2: other})
+    (event,) = returned(one)
+    return one, other, event
+
+
+def test_what_was_forgotten_is_not_shared_any_more() -> None:
+    """A share that comes back may have been removed long ago: whether its data is still here is no reason to share."""
+    lost = record(1, seq=2**45)
+    one, other, event = after_a_loss(lost)
+    correction = one.correct(event, 0.0, WALL)
+    assert correction is not None
+    assert (correction.is_tombstone, correction.seq) == (True, lost.seq + 1)
+    pump({1: one, 2: other})
+    assert (one.shares(), other.shares()) == ([], [])
+    assert events(one)[-1] == ShareRemoved(lost)
+
+
+def test_what_is_still_shared_displaces_what_came_back() -> None:
+    """After a restore of the state from a backup, or when the clock was put back."""
+    lost = record(1, number=2, seq=2**45)
+    one, other, event = after_a_loss(lost, kept=(record(1, number=1, seq=1),))
+    correction = one.correct(event, 0.0, WALL)
+    assert correction is not None
+    assert (correction.share, correction.seq) == (share(number=1), lost.seq + 1)
+    pump({1: one, 2: other})
+    assert one.shares() == other.shares() == [correction]
+
+
+def test_what_is_shared_displaces_a_tombstone_that_came_back() -> None:
+    kept = record(1, seq=1)
+    one, other, event = after_a_loss(tombstone(1, seq=2**45), kept=(kept,))
+    assert other.shares() == []
+    one.correct(event, 0.0, WALL)
+    pump({1: one, 2: other})
+    assert [each.share for each in other.shares()] == [kept.share]
+
+
+def test_what_was_unshared_stays_so() -> None:
+    one, other, event = after_a_loss(record(1, seq=2**45), kept=(tombstone(1, seq=2),))
+    one.correct(event, 0.0, WALL)
+    pump({1: one, 2: other})
+    assert other.shares() == []
+
+
+def test_a_tombstone_that_comes_back_is_true_already() -> None:
+    one, _, event = after_a_loss(tombstone(1, seq=2**45))
+    assert one.correct(event, 0.0, WALL) is None
+
+
+def test_what_has_been_replaced_meanwhile_needs_no_correction() -> None:
+    one, _, event = after_a_loss(record(1, seq=2**45))
+    newer = one.publish(share(number=3), 0.0, WALL)
+    assert one.correct(event, 0.0, WALL) is None
+    assert one.shares() == [newer]
+
+
+def test_two_nodes_with_one_identity_do_not_correct_each_other_for_ever() -> None:
+    """Somebody copied the state folder: both tell a third one."""
+    twins = [group(1), group(1)]
+    for number, twin in enumerate(twins):
+        twin.publish(share(number=number), 0.0, WALL)
+    n_corrections = 0
+    while events_of := [(twin, event) for twin in twins for event in _exchanged(twin, twins)]:
+        for twin, event in events_of:
+            n_corrections += twin.correct(event, 0.0, WALL) is not None
+    assert 0 < n_corrections <= 2 * MAX_CORRECTIONS
+
+
+def _exchanged(twin: Group, twins: list[Group]) -> list[OwnRecordReturned]:
+    """What comes back to a twin of what the other one has, by way of a member that they are not linked with at once."""
+    (other,) = (each for each in twins if each is not twin)
+    between = group(2)
+    between.restore([each.encode() for each in other.shares()], WALL)
+    twin.close_link(identity(2).peer_id, 0.0)
+    link(twin, 1, between, 2)
+    pump({1: twin, 2: between})
+    return returned(twin)
 
 
 def test_what_was_stored_is_restored_and_damage_is_counted() -> None:

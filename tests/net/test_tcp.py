@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 
@@ -13,6 +15,7 @@ from swarmd.core.clock import SystemClock
 from swarmd.core.errors import LocalError
 from swarmd.core.rng import SystemRng
 from swarmd.identity.identity import Identity
+from swarmd.net import tcp
 from swarmd.net.tcp import Accepted, TcpLink, TcpListener, connect
 from swarmd.transport.api import Closed, CloseReason, Event, MessageReceived, Opened, Priority
 from swarmd.transport.tcp.session import TcpSession
@@ -130,6 +133,58 @@ async def test_bulk_in_the_kernel_stays_short_while_the_peer_does_not_read(
         for _ in range(200):
             link.pump()
     assert link._unsent_bytes() <= 2 * 256 * 1024 + 4096
+
+
+class Refusing(socket.socket):
+    """A listening socket whose first accept fails, as the system may say; the connection waits on."""
+
+    error: int | None = None
+
+    def accept(self) -> tuple[socket.socket, tuple[object, ...]]:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise OSError(error, os.strerror(error))
+        return super().accept()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.ECONNABORTED,
+        errno.EMFILE,
+        errno.ENOMEM,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENONET,
+        errno.ETIMEDOUT,
+    ],
+    ids=errno.errorcode.get,
+)
+async def test_a_connection_that_cannot_be_accepted_ends_no_listener(
+    error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "_PAUSE_PERIOD", 0.01)
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    host = Host()
+    refusing = Refusing(fileno=host.listener._socket.detach())
+    refusing.error = error
+    host.listener._socket = refusing
+    sock = await connect(host.listener.address)
+    async with asyncio.timeout(20):
+        await host.accepted.get()
+    assert refusing.error is None, "it was refused once"
+    assert not faults
+    sock.close()
+    host.close()
 
 
 async def test_connect_says_why_not() -> None:

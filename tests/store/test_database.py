@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database as SqliteUtils
 from sqlite_utils import Migrations
 
+from swarmd.core.clock import SystemClock
 from swarmd.core.errors import DiskFull, LocalError
 from swarmd.store.database import Database
+from swarmd.store.migrations import _first
+from swarmd.store.tables.downloads import DownloadsTable, State
 
 
 @pytest.fixture
@@ -77,6 +81,8 @@ def test_committed_rows_survive_kill_9(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from swarmd.store.database import Database
+from swarmd.store.migrations import _first
+from swarmd.store.tables.downloads import DownloadsTable, State
 database = Database(sys.argv[1])
 database.execute("INSERT INTO addresses (address, last_seen) VALUES ('kept', 0)")
 with database.transaction() as sql:
@@ -102,6 +108,29 @@ def test_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"newer swarmd.*9999_of_the_future.*upgrade"):
         Database(str(path))
     assert path.read_bytes() == before
+
+
+def test_downloads_of_the_first_schema_get_a_beginning(tmp_path: Path) -> None:
+    """When they began was not kept: the time of the upgrade stands for it."""
+    path = tmp_path / "swarmd.db"
+    connection = sqlite3.connect(path)
+    old = SqliteUtils(connection)
+    first = Migrations("swarmd")
+    first(name="0001_first")(_first)
+    first.apply(old)
+    old.execute(
+        """INSERT INTO downloads VALUES
+        ('abc', zeroblob(32), NULL, CAST('/srv' AS BLOB), 'x', 'rarest', 0, 'data', 0, '', x'00', x'', x'')"""
+    )
+    connection.commit()
+    connection.close()
+    before = SystemClock().wall()
+    for _ in range(2):
+        database = Database(str(path))
+        (row,) = DownloadsTable(database).rows()
+        assert row.state is State.DATA
+        assert int(before) * 1000 <= row.created_at <= SystemClock().wall() * 1000
+        database.close()
 
 
 def test_reopening_keeps_the_rows(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from swarmd.core.clock import SystemClock
 from swarmd.core.errors import AlreadyExists, LocalError, NotFound
 from swarmd.core.ids import GroupId
 from swarmd.core.ranges import RangeSet
@@ -105,6 +106,7 @@ def test_metadata_and_settings_are_there_again(node: Node, source: ObjectSource,
     download.set_error("waiting")
     download.set_paused(True)
     row = download.row
+    assert abs(row.created_at / 1000 - SystemClock().wall()) < 60
     download = node.restart()
     assert (download.row, download.root) == (row, None)
     download.accept_root(source.root_data)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from swarmd.core.clock import SystemClock
 from swarmd.core.errors import Conflict, Incomplete, NotAllowed, NotFound
-from swarmd.store.hashing import HashedTree, hash_tree
+from swarmd.store.hashing import Hashed, HashedTree, hash_tree
 from swarmd.store.layout import Layout
 from swarmd.store.manifest import HASH_BYTES, build
 from swarmd.store.stamps import SETTLE_PERIOD
@@ -82,13 +82,13 @@ def test_a_file(tmp_path: Path, size: int) -> None:
 
 
 def test_chunks_larger_than_what_is_read_at_a_time(tmp_path: Path) -> None:
-    """2 MiB, which takes more than 1 GiB: without the disk's part in it."""
+    """2 MiB, which takes more than 512 MiB: without the disk's part in it."""
     file = tmp_path / "sparse"
     with file.open("wb") as sparse:
-        sparse.truncate(1025 << 20)
+        sparse.truncate(513 << 20)
     tree = hash_tree(str(file), clock=CLOCK)
     assert tree.chunk_size == 2 << 20
-    assert tree.hashes == blake3(bytes(2 << 20)).digest() * 512 + blake3(bytes(1 << 20)).digest()
+    assert tree.hashes == blake3(bytes(2 << 20)).digest() * 256 + blake3(bytes(1 << 20)).digest()
 
 
 def test_equal_content_has_an_equal_id_wherever_it_lies(tmp_path: Path, folder: Path) -> None:
@@ -233,8 +233,8 @@ def test_a_folder_that_is_swapped_and_swapped_back_leaves_no_trace(tmp_path: Pat
         (folder / "d").rename(tmp_path / "other")
         (tmp_path / "kept").rename(folder / "d")
 
-    def when_all_is_read(*_: int) -> None:
-        if (tmp_path / "kept").exists():
+    def when_all_is_read(hashed: Hashed) -> None:
+        if hashed.n_files and (tmp_path / "kept").exists():
             swap_back()
 
     tree = hash_tree(str(folder), clock=TimelyClock(swap), progress=when_all_is_read)
@@ -277,17 +277,19 @@ def test_cancelled(folder: Path, when: str) -> None:
 
 
 def test_progress_ends_with_everything(folder: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    tree = hash_tree(str(folder), clock=CLOCK, progress=lambda *done: seen.append(done))
-    assert seen[-1] == (tree.entries.total_size, tree.entries.n_files)
-    assert seen == sorted(seen)
+    seen: list[Hashed] = []
+    tree = hash_tree(str(folder), clock=CLOCK, progress=seen.append)
+    n_bytes, n_files = tree.entries.total_size, tree.entries.n_files
+    assert seen[-1] == Hashed(n_bytes, n_bytes, n_files, n_files)
+    assert {(each.total_bytes, each.total_files) for each in seen} == {(n_bytes, n_files)}
+    assert [each.n_bytes for each in seen] == sorted(each.n_bytes for each in seen)
     seen.clear()
-    hash_tree(str(folder), clock=CLOCK, progress=lambda *done: seen.append(done), known=[tree])
-    assert seen == [(tree.entries.total_size, tree.entries.n_files)]
+    hash_tree(str(folder), clock=CLOCK, progress=seen.append, known=[tree])
+    assert seen == [Hashed(n_bytes, n_bytes, n_files, n_files)]
 
 
 def test_a_caller_that_fails_ends_the_threads(folder: Path) -> None:
-    def fail(*_: int) -> None:
+    def fail(hashed: Hashed) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

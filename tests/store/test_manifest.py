@@ -129,10 +129,10 @@ def test_the_largest_root_is_within_its_bound() -> None:
     [
         (0, 256 * KIB),
         (64 * MIB, 256 * KIB),
-        (256 * MIB, 256 * KIB),
-        (256 * MIB + 1, 512 * KIB),
-        (1024 * MIB, 1 * MIB),
-        (4096 * MIB, 4 * MIB),
+        (128 * MIB, 256 * KIB),
+        (128 * MIB + 1, 512 * KIB),
+        (1024 * MIB, 2 * MIB),
+        (2048 * MIB, 4 * MIB),
         (1 << 44, 4 * MIB),
     ],
 )
@@ -143,8 +143,8 @@ def test_chunk_sizes(total_size: int, chunk_size: int) -> None:
 @given(st.integers(0, 1 << 44))
 def test_chunk_size_is_the_smallest_that_gives_few_chunks(total_size: int) -> None:
     chunk_size = chunk_size_for(total_size)
-    assert total_size <= 1024 * chunk_size or chunk_size == 4 * MIB
-    assert chunk_size == 256 * KIB or total_size > 1024 * (chunk_size // 2)
+    assert total_size <= 512 * chunk_size or chunk_size == 4 * MIB
+    assert chunk_size == 256 * KIB or total_size > 512 * (chunk_size // 2)
 
 
 def test_what_is_too_large_for_one_object() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+from array import array
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from swarmd.core.errors import Incomplete, InvalidArgument, LocalError, NotFound
+from swarmd.store.entries import TableBuilder
+from swarmd.store.hashing import Hashed
 from swarmd.store.manifest import PageKind
+from swarmd.store.stamps import StampTable
 from swarmd.store.store import Store
+from swarmd.store.tables.objects import CopyRow
 from tests.store.samples import Spec, filler, make_folder
 from tests.store.transfers import CHUNK, KIB, chunk_of, rewrite, shared
 
@@ -59,6 +64,54 @@ def test_an_unchanged_path_is_not_read_again(seeder: Store, tmp_path: Path, open
     opened.clear()
     assert seeder.share(str(path)) == first
     assert opened == []
+
+
+def test_of_an_unchanged_path_nothing_is_made_anew(
+    seeder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No name of it is checked or decoded again, when it is shared and when it is opened to be served."""
+    path = make_folder(tmp_path / "data", FOLDER)
+    first = seeder.share(str(path))
+    source = seeder.open_object(first.content_id)
+    added: list[object] = []
+    monkeypatch.setattr(TableBuilder, "add", lambda *arguments: added.append(arguments))
+    assert seeder.share(str(path)) == first
+    assert seeder.open_object(first.content_id).entries is source.entries
+    assert added == []
+
+
+def give_other_devices(store: Store, path: Path) -> CopyRow:
+    """As if the system had been started since; what was known before."""
+    copies = store._library.copies
+    copy = copies.at(str(path))
+    assert copy is not None
+    stamps = StampTable.decode(copy.stamps)
+    devices = array("Q", [device + bool(device) for device in stamps.devices()])
+    copies.restamp(copy.path, stamps.with_devices(devices).encode())
+    return copy
+
+
+def test_other_numbers_of_devices_are_no_reason_to_read_again(seeder: Store, tmp_path: Path, opened: list[str]) -> None:
+    """They are given out anew when the system starts."""
+    path = make_folder(tmp_path / "data", FOLDER)
+    first = seeder.share(str(path))
+    copy = give_other_devices(seeder, path)
+    opened.clear()
+    assert seeder.share(str(path)) == first
+    assert opened == []
+    assert seeder._library.copies.at(str(path)) == copy, "else each chunk would be hashed whenever it is served"
+
+
+def test_a_folder_with_other_devices_and_one_change_is_read_where_it_changed(
+    seeder: Store, tmp_path: Path, opened: list[str]
+) -> None:
+    path = make_folder(tmp_path / "data", {"big": 2 * CHUNK, "other": 2 * CHUNK})
+    seeder.share(str(path))
+    give_other_devices(seeder, path)
+    rewrite(path / "other", filler("new", CHUNK + 1))
+    opened.clear()
+    seeder.share(str(path))
+    assert set(opened) == {"other"}
 
 
 def test_of_a_changed_folder_only_what_changed_is_read(seeder: Store, tmp_path: Path, opened: list[str]) -> None:
@@ -166,9 +219,13 @@ def test_nothing_is_remembered_of_a_cancelled_share(seeder: Store, tmp_path: Pat
 
 def test_progress_is_told(seeder: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(4 * CHUNK))
-    calls: list[tuple[int, int]] = []
-    seeder.share(str(tmp_path / "file"), progress=lambda done, files: calls.append((done, files)))
-    assert calls[-1] == (4 * CHUNK, 1)
+    calls: list[Hashed] = []
+    seeder.share(str(tmp_path / "file"), progress=calls.append)
+    assert calls[0] == Hashed(0, 4 * CHUNK, 0, 1), "the totals are known before anything is read"
+    assert calls[-1] == Hashed(4 * CHUNK, 4 * CHUNK, 1, 1)
+    calls.clear()
+    seeder.share(str(tmp_path / "file"), progress=calls.append)
+    assert calls == [Hashed(4 * CHUNK, 4 * CHUNK, 1, 1)]
 
 
 @pytest.mark.parametrize("path", ["relative", "/", "/nowhere/at/all"])

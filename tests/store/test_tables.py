@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,13 +58,13 @@ def test_leaving_a_group_forgets_its_members_and_records(database: Database) -> 
     member, record = MemberRow(PEER, b"addresses", 5.0), RecordRow(PEER, "name", b"record")
     for group in (GROUP, OTHER_GROUP):
         groups.put(GroupRow(group, b"spec", 0.0))
-        members.put(group, [member])
+        members.put(group, [member], 9.0)
         records.put(group, [record])
     assert groups.delete(GROUP)
     assert not groups.delete(GROUP)
     assert (members.rows(GROUP), records.rows(GROUP)) == ([], [])
     assert (members.rows(OTHER_GROUP), records.rows(OTHER_GROUP)) == ([member], [record])
-    members.put(GROUP, [member])
+    members.put(GROUP, [member], 9.0)
     records.put(GROUP, [record])
     assert (members.rows(GROUP), records.rows(GROUP)) == ([], [])
 
@@ -71,11 +72,60 @@ def test_leaving_a_group_forgets_its_members_and_records(database: Database) -> 
 def test_members_are_replaced_and_deleted_by_peer(database: Database) -> None:
     GroupsTable(database).put(GroupRow(GROUP, b"spec", 0.0))
     members = MembersTable(database)
-    members.put(GROUP, [MemberRow(PEER, b"old", 1.0), MemberRow(OTHER_PEER, b"", 2.0)])
-    members.put(GROUP, [MemberRow(PEER, b"new", 3.0)])
+    members.put(GROUP, [MemberRow(PEER, b"old", 1.0), MemberRow(OTHER_PEER, b"", 2.0)], 9.0)
+    members.put(GROUP, [MemberRow(PEER, b"new", 3.0)], 9.0)
     assert members.rows(GROUP) == [MemberRow(PEER, b"new", 3.0), MemberRow(OTHER_PEER, b"", 2.0)]
     members.delete(GROUP, [OTHER_PEER, PeerId(bytes(32))])
     assert members.rows(GROUP) == [MemberRow(PEER, b"new", 3.0)]
+
+
+def members_of(database: Database, *last_seen: float, named_at: float = 0.0) -> MembersTable:
+    """A group with so many members; the first was heard of at the first of these times."""
+    members = MembersTable(database)
+    GroupsTable(database).put(GroupRow(GROUP, b"spec", 0.0))
+    rows = [MemberRow(PeerId(bytes([number] * 32)), b"", seen) for number, seen in enumerate(last_seen)]
+    members.put(GROUP, rows, named_at)
+    return members
+
+
+def seen(members: MembersTable) -> list[float]:
+    return [row.last_seen for row in members.rows(GROUP)]
+
+
+def test_members_that_were_long_unheard_are_forgotten(database: Database) -> None:
+    members = members_of(database, 50.0, 149.0, 151.0, 200.0)
+    assert members.prune(200.0, 50.0, 10) == 2
+    assert seen(members) == [200.0, 151.0]
+    assert members.prune(200.0, 50.0, 10) == 0
+
+
+def test_members_named_of_late_and_never_heard_are_kept(database: Database) -> None:
+    """Being written down again does not make them new."""
+    members = members_of(database, -math.inf, named_at=100.0)
+    members.put(GROUP, members.rows(GROUP), 120.0)
+    assert members.prune(150.0, 50.0, 10) == 0
+    members.put(GROUP, [MemberRow(PEER, b"", 151.0)], 151.0)
+    assert members.prune(151.0, 50.0, 10) == 1
+    assert seen(members) == [151.0]
+
+
+def test_a_clock_that_is_ahead_makes_nobody_forgotten(database: Database) -> None:
+    members = members_of(database, 151.0, 200.0)
+    assert members.prune(1e9, 50.0, 10) == 0
+    assert members_of(database).prune(-1e9, 50.0, 10) == 0
+
+
+def test_of_too_many_members_those_heard_last_are_kept_in_each_group(database: Database) -> None:
+    GroupsTable(database).put(GroupRow(OTHER_GROUP, b"spec", 0.0))
+    members = members_of(database, 3.0, -math.inf, 5.0, 4.0)
+    members.put(OTHER_GROUP, [MemberRow(PEER, b"", 1.0)], 0.0)
+    assert members.prune(10.0, 100.0, 2) == 2
+    assert seen(members) == [5.0, 4.0]
+    assert len(members.rows(OTHER_GROUP)) == 1
+
+
+def test_there_may_be_no_members_at_all(database: Database) -> None:
+    assert MembersTable(database).prune(0.0, 1.0, 1) == 0
 
 
 def test_records_are_kept_by_publisher_and_name(database: Database) -> None:
@@ -141,7 +191,7 @@ def test_a_path_holds_one_object(database: Database) -> None:
 
 def test_download_rows_come_back_and_change_by_column(database: Database) -> None:
     downloads = DownloadsTable(database)
-    row = DownloadRow("abc", CONTENT, GROUP, "/srv", "naïve \U0001f600", "lowest", True)
+    row = DownloadRow("abc", CONTENT, GROUP, "/srv", "naïve \U0001f600", "lowest", True, created_at=1_700_000_000_123)
     downloads.add(row)
     downloads.add(DownloadRow("abd", CONTENT, None, "/srv", "other", "rarest", False))
     assert downloads.rows()[0] == row

@@ -46,10 +46,10 @@ def carry(outbox: Outbox, limit: int = MAX_PLAIN_BYTES) -> list[Received]:
     """Everything there is, in records of `limit`."""
     inbox, events = Inbox(), list[Received]()
     while outbox:
-        plain = outbox.fill(limit)
+        plain = b"".join(outbox.fill(limit))
         assert 0 < len(plain) <= limit
         events += receive(inbox, plain)
-    assert outbox.fill(limit) == b""
+    assert outbox.fill(limit) == []
     return events
 
 
@@ -114,7 +114,7 @@ def test_any_messages_in_any_records_arrive_whole(plan: Plan) -> None:
     turn = 0
     while outbox:
         before = outbox.queued_bytes
-        plain = outbox.fill(limit := plan.records[turn % len(plan.records)])
+        plain = b"".join(outbox.fill(limit := plan.records[turn % len(plan.records)]))
         assert 0 < len(plain) <= limit and outbox.queued_bytes <= before
         events += receive(inbox, plain)
         turn += 1
@@ -137,12 +137,12 @@ def test_the_smallest_pieces_that_are_sent_are_accepted() -> None:
     filler = bytes(limit - 2 * HEADER_BYTES - frames.MIN_FRAGMENT_BYTES)
     outbox.open(urgent)
     outbox.open(slow)
-    receive(inbox, outbox.fill(limit))
+    receive(inbox, b"".join(outbox.fill(limit)))
     outbox.add(slow, [bytes(MAX_MESSAGE_BYTES)])
     events = list[Received]()
     while outbox:
         outbox.add(urgent, [filler])
-        events += receive(inbox, outbox.fill(limit))
+        events += receive(inbox, b"".join(outbox.fill(limit)))
         if not slow.messages:
             break
     assert messages(events, 2) == [bytes(MAX_MESSAGE_BYTES)]
@@ -177,7 +177,7 @@ def test_control_frames_go_before_everything() -> None:
     outbox.open(flow)
     outbox.add(flow, [b"x"])
     outbox.add_frame(frames.encode_frame(FrameType.PING))
-    assert outbox.fill(1000)[0] == FrameType.PING
+    assert outbox.fill(1000)[0][0] == FrameType.PING
 
 
 def test_an_urgent_message_overtakes_between_two_pieces() -> None:
@@ -186,9 +186,9 @@ def test_an_urgent_message_overtakes_between_two_pieces() -> None:
     outbox.open(bulk)
     outbox.open(urgent)
     outbox.add(bulk, [bytes(1 << 20)])
-    receive(inbox, outbox.fill(MIN_RECORD_BYTES))
+    receive(inbox, b"".join(outbox.fill(MIN_RECORD_BYTES)))
     outbox.add(urgent, [b"now"])
-    assert messages(receive(inbox, outbox.fill(MIN_RECORD_BYTES)), 2) == [b"now"]
+    assert messages(receive(inbox, b"".join(outbox.fill(MIN_RECORD_BYTES))), 2) == [b"now"]
 
 
 def test_flows_of_one_priority_take_turns_by_records() -> None:
@@ -201,7 +201,7 @@ def test_flows_of_one_priority_take_turns_by_records() -> None:
     done = [
         event.flow
         for _ in range(24)
-        for event in receive(inbox, outbox.fill(MIN_RECORD_BYTES))
+        for event in receive(inbox, b"".join(outbox.fill(MIN_RECORD_BYTES)))
         if isinstance(event, MessageReceived)
     ]
     counts = [done.count(number) for number in range(3)]
@@ -215,7 +215,7 @@ def test_cleared_means_nothing_is_left() -> None:
     outbox.add(flow, [bytes(1000)])
     outbox.add_frame(frames.encode_frame(FrameType.PING))
     outbox.clear()
-    assert not outbox and outbox.queued_bytes == 0 and outbox.fill(1000) == b""
+    assert not outbox and outbox.queued_bytes == 0 and outbox.fill(1000) == []
 
 
 # The receiving end alone ------------------------------------------------------------------------------------------

@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 from swarmd.transport.tcp.pace import MIN_RECORD_BYTES, RecordSize
 from swarmd.transport.tcp.record import MAX_PLAIN_BYTES
 
+KERNEL_BYTES = 128 << 10
+"""A socket takes a large record in pieces of about this."""
+
 
 def run(size: RecordSize, rate: float, period: float, start: float) -> float:
     """The connection takes `rate` bytes a second, record by record, for `period` seconds; when it ends."""
     now = start
     while now < start + period:
-        size.sent(size.limit, now := now + size.limit / rate)
+        count = min(size.limit, KERNEL_BYTES)
+        size.sent(count, now := now + count / rate)
     return now
 
 

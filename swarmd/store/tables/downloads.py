@@ -44,6 +44,8 @@ class DownloadRow:
     have: bytes = field(default=b"", repr=False)
     part: bytes = field(default=b"", repr=False)
     inodes: bytes = field(default=b"", repr=False)
+    created_at: int = 0
+    """Milliseconds of wall time."""
 
 
 class DownloadsTable:
@@ -52,7 +54,7 @@ class DownloadsTable:
 
     def add(self, row: DownloadRow) -> None:
         self._database.execute(
-            f"INSERT INTO downloads ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO downloads ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.id,
                 row.content_id,
@@ -67,6 +69,7 @@ class DownloadsTable:
                 row.have,
                 row.part,
                 row.inodes,
+                row.created_at,
             ),
         )
 
@@ -83,7 +86,10 @@ class DownloadsTable:
         self._database.execute("DELETE FROM downloads WHERE id = ?", (download_id,))
 
 
-_COLUMNS = "id, content_id, group_id, target, name, pick_order, overwrite, state, paused, error, have, part, inodes"
+_COLUMNS = (
+    "id, content_id, group_id, target, name, pick_order, overwrite, state, paused, error, have, part, inodes,"
+    " created_at"
+)
 
 
 def _row(
@@ -100,6 +106,7 @@ def _row(
     have: bytes,
     part: bytes,
     inodes: bytes,
+    created_at: int,
 ) -> DownloadRow:
     return DownloadRow(
         id,
@@ -115,4 +122,5 @@ def _row(
         have,
         part,
         inodes,
+        created_at,
     )

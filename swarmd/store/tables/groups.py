@@ -2,6 +2,7 @@
 
 Groupspecs hold join secrets, so no row shows them in its repr. Leaving a group forgets its members and records with it.
 Bounds are the owner's: `groups.membership` and `groups.catalogue` say how many members and records a group may have.
+Members come and go for as long as a group lives, so whoever was not heard of for long is dropped by `prune`.
 """
 
 from __future__ import annotations
@@ -76,18 +77,20 @@ class GroupsTable:
 
 
 class MembersTable:
-    """Members of a group that answered before: hints for dialling after a restart."""
+    """Members of a group that answered before, or were named: hints for dialling after a restart."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, group_id: GroupId, rows: Iterable[MemberRow]) -> None:
+    def put(self, group_id: GroupId, rows: Iterable[MemberRow], wall: float) -> None:
         """Add or replace the rows, in one transaction. Rows of a group that was left are dropped."""
         with self._database.transaction() as sql:
             sql.conn.executemany(
-                """INSERT OR REPLACE INTO members (group_id, peer_id, addresses, last_seen)
-                SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM groups WHERE group_id = ?1)""",
-                [(group_id, row.peer_id, row.addresses, row.last_seen) for row in rows],
+                """INSERT INTO members (group_id, peer_id, addresses, last_seen, noted_at)
+                SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM groups WHERE group_id = ?1)
+                ON CONFLICT (group_id, peer_id) DO UPDATE
+                SET addresses = excluded.addresses, last_seen = excluded.last_seen""",
+                [(group_id, row.peer_id, row.addresses, row.last_seen, wall) for row in rows],
             )
 
     def rows(self, group_id: GroupId) -> list[MemberRow]:
@@ -99,6 +102,26 @@ class MembersTable:
                 (group_id,),
             )
         ]
+
+    def prune(self, wall: float, period: float, most: int) -> int:
+        """Forget who was not heard of for `period` seconds (nor first named in that time), and of each group all but
+        the `most` heard of last. How many that were.
+
+        The time is that of the newest row where the clock is ahead of it: a machine that starts in a wrong year, or
+        was off for half of one, forgets nobody.
+        """
+        with self._database.transaction() as sql:
+            newest = sql.execute("SELECT MAX(MAX(last_seen, noted_at)) FROM members").fetchone()[0]
+            cutoff = min(wall, newest if newest is not None else wall) - period
+            old = sql.execute("DELETE FROM members WHERE MAX(last_seen, noted_at) < ?", (cutoff,)).rowcount
+            excess = sql.execute(
+                """DELETE FROM members WHERE rowid IN (SELECT id FROM (
+                SELECT rowid AS id, ROW_NUMBER() OVER (
+                    PARTITION BY group_id ORDER BY last_seen DESC, noted_at DESC) AS place
+                FROM members) WHERE place > ?)""",
+                (most,),
+            ).rowcount
+        return old + excess
 
     def delete(self, group_id: GroupId, peers: Iterable[PeerId]) -> None:
         with self._database.transaction() as sql:

@@ -105,6 +105,10 @@ class CopiesTable:
             (row.content_id, os.fsencode(row.path), row.name, row.n_files, row.stamps),
         )
 
+    def restamp(self, path: str, stamps: bytes) -> None:
+        """The same files have other stamps."""
+        self._database.execute("UPDATE copies SET stamps = ? WHERE path = ?", (stamps, os.fsencode(path)))
+
     def at(self, path: str) -> CopyRow | None:
         rows = self._database.query(f"SELECT {_COPY} FROM copies WHERE path = ?", (os.fsencode(path),))
         return next((_copy_row(*row) for row in rows), None)

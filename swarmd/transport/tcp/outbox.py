@@ -1,12 +1,11 @@
 """What is sent next: messages of many flows, strict between priorities, round robin between the flows of one.
 
 In: `open`, `add` (a message of a flow), `finish`; `add_frame` (a ready control frame, before everything). Out:
-`fill(limit)`, the plain text of the next record. A message larger than the room left is cut; the rest stays at the head
+`fill(limit)`, the pieces of the next record. A message larger than the room left is cut; the rest stays at the head
 of its flow.
 
 Invariant: what is said of a flow comes in its order, and at its priority: its opening does not overtake what a more
-urgent flow has said before. `queued_bytes` is the sum of message bytes not yet handed out. Nothing is copied until a
-record is filled, and then once.
+urgent flow has said before. `queued_bytes` is the sum of message bytes not yet handed out. Nothing is copied here.
 """
 
 from __future__ import annotations
@@ -119,8 +118,8 @@ class Outbox:
             flow.scheduled = True
             self._ready[flow.priority].append(flow)
 
-    def fill(self, limit: int) -> bytes:
-        """Plain text of the next record, at most `limit` bytes; empty when there is nothing to send."""
+    def fill(self, limit: int) -> list[bytes | memoryview]:
+        """Plain text of the next record in its pieces, at most `limit` bytes; none when there is nothing to send."""
         pieces: list[bytes | memoryview] = []
         room = limit
         while self._frames and len(self._frames[0]) <= room:
@@ -132,9 +131,9 @@ class Outbox:
                 while queue and room > HEADER_BYTES:
                     taken = self._send_from(queue, room, pieces)
                     if not taken:
-                        return b"".join(pieces)
+                        return pieces
                     room -= taken
-        return b"".join(pieces)
+        return pieces
 
     def _send_from(self, queue: deque[SendFlow], room: int, pieces: list[bytes | memoryview]) -> int:
         """One frame of the flow at the head of `queue`; the bytes it took, 0 when it does not fit usefully."""

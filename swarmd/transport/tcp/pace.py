@@ -1,4 +1,4 @@
-"""How large a record may be: about 20 ms of what the connection takes, 64 KiB to 256 KiB.
+"""How large a record may be: about 20 ms of what the connection takes, 64 KiB to 1 MiB.
 
 A connection that takes little has much in its way already, so each further record would delay the control message
 behind it. The rate is measured over windows of 100 ms in which something was sent, and follows within two of them.

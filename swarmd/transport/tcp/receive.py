@@ -1,8 +1,8 @@
 """The buffer between the connection and the records: the kernel writes at its end, records are taken from its start.
 
 It starts small and grows to MAX_BUFFER_BYTES while the connection fills it, so an idle session costs 16 KiB. What is
-left of an unfinished record is moved to the front when the room behind it ends; with a buffer of several records that
-is a few per cent of the bytes.
+left of an unfinished record is moved to the front when the room behind it ends. A large record is asked for exactly,
+with the length of the next, so that behind it there is next to nothing to move.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from swarmd.transport.tcp import keying
 from swarmd.transport.tcp.record import LENGTH, MAX_SEALED_BYTES, decode_length
 
 MIN_BUFFER_BYTES = 16 * 1024
-MAX_BUFFER_BYTES = 1 << 20
-_MIN_SPACE = 4 * 1024
+MAX_BUFFER_BYTES = MAX_SEALED_BYTES + 4096
+_MIN_SPACE = 4 * 1024 - 2 * LENGTH.size
+_LARGE_BYTES = 64 * 1024
 
 
 class ReceiveBuffer:
@@ -30,9 +31,12 @@ class ReceiveBuffer:
         """Room for at least one byte, and for the rest of the record at hand when its size is known."""
         if self._start == self._end:
             self._start = self._end = 0
-        needed = max(self.missing, _MIN_SPACE)
+        missing = self.missing
+        needed = max(missing + LENGTH.size, _MIN_SPACE)
         if len(self._buffer) - self._end < needed:
             self._make_room(needed)
+        if missing >= _LARGE_BYTES:
+            return self._view[self._end : self._end + needed]
         return self._view[self._end :]
 
     def filled(self, count: int) -> None:
@@ -88,7 +92,7 @@ class ReceiveBuffer:
     def _make_room(self, needed: int) -> None:
         have = self._end - self._start
         if have + needed > len(self._buffer):
-            self._resize(max(have + needed, 2 * len(self._buffer)))
+            self._resize(max(have + needed, min(2 * len(self._buffer), MAX_BUFFER_BYTES)))
             return
         self._view[:have] = bytes(self._view[self._start : self._end])
         self._start, self._end = 0, have

@@ -9,8 +9,8 @@ States:  KEYING  -> OPEN    the keys are made and, at the responder, the first r
 Invariant: an event list holds `Closed` exactly once and last. After CLOSED nothing is read; what was sealed before may
 still be sent (`data_to_send`), so that the peer hears why.
 
-Records grow with the rate at which the connection takes them (about 20 ms each, 64 to 256 KiB): on a slow link a
-control message waits for one small record, on a fast one the cost of a record is spread over 256 KiB.
+Records grow with the rate at which the connection takes them (about 20 ms each, 64 KiB to 1 MiB): on a slow link a
+control message waits for one small record, on a fast one the cost of a record is spread over 1 MiB.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class TcpSession:
         if self._state is State.CLOSED:
             return
         if self._sealer is not None and self._state is State.OPEN:
-            self._sealed.append(memoryview(self._sealer.seal(frames.encode_close(reason, detail))))
+            self._sealed.append(self._sealer.seal(frames.encode_close(reason, detail)))
         self._end(Closed(reason, detail))
 
     def next_event(self) -> Event | None:
@@ -157,6 +157,8 @@ class TcpSession:
         elif now >= self._heard_at + KEEPALIVE_PERIOD and not self._ping_sent:
             self._ping_sent = True
             self._received.shrink()
+            if self._sealer is not None:
+                self._sealer.shrink()
             self._outbox.add_frame(frames.encode_frame(FrameType.PING))
 
     # Receiving --------------------------------------------------------------------------------------------------
@@ -285,13 +287,13 @@ class TcpSession:
         if self._pong_due:
             self._pong_due = False
             self._outbox.add_frame(frames.encode_frame(FrameType.PONG))
-        plain = self._outbox.fill(min(limit, MAX_PLAIN_BYTES) - HEADER_BYTES)
-        if not plain:
+        pieces = self._outbox.fill(min(limit, MAX_PLAIN_BYTES) - HEADER_BYTES)
+        if not pieces:
             return
         rekey = sealer.wants_rekey
         if rekey:
-            plain += frames.encode_frame(FrameType.REKEY)
-        self._sealed.append(memoryview(sealer.seal(plain)))
+            pieces.append(frames.encode_frame(FrameType.REKEY))
+        self._sealed.append(sealer.seal(*pieces, is_passing=True))
         if rekey:
             sealer.rekey()
         if self._outbox.sent:
