@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from cli import overview
-from cli.context import Settings, json_option
+from cli.context import Settings, json_option, pass_settings
 from swarmd import __version__
 from swarmd.core.errors import SwarmError
 
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
 @click.option("--socket", metavar="PATH", help=overview.SOCKET_HELP)
 @click.version_option(__version__, prog_name="swarm", help="Print the version of swarm.")
 @json_option
-@click.pass_obj
+@pass_settings
 def swarm(settings: Settings, socket: str | None) -> None:
     """The root; each command has a module of its own."""
     settings.socket = socket

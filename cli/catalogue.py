@@ -21,7 +21,7 @@ def ls_command(settings: Settings, group: str | None) -> None:
     with settings.connect() as client:
         found = client.call(LS, LsParams(group=group))
     header = ("NAME", "SIZE", "KIND", "GROUP", "BY", "CONTENT", "HERE")
-    settings.emit(found, table(header, map(_row, found.shares), right="SIZE"))
+    settings.emit(found, table(header, map(_row, found.shares), "SIZE", "NAME GROUP HERE", settings.width))
     if not found.shares and settings.is_watched:
         settings.say("nothing is shared")
 
@@ -34,8 +34,14 @@ def _row(share: Listing) -> tuple[str, ...]:
         group_label(share.group_id, share.group_name),
         "you" if share.own else short(share.publisher),
         short(share.content_id),
-        escape(share.path) if share.path is not None else "",
+        _place(share),
     )
+
+
+def _place(share: Listing) -> str:
+    if share.path is not None:
+        return escape(share.path)
+    return "not served: changed or gone, share it again" if share.own else ""
 
 
 @click.command("unshare")

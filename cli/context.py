@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import update_wrapper
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -42,6 +44,11 @@ class Settings:
         """Whether a human looks at stderr: then there are bars, QR codes and hints."""
         return sys.stderr.isatty() and not self.json
 
+    @property
+    def width(self) -> int | None:
+        """Columns that a table on stdout may have; None where no terminal shows it."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
     def emit(self, result: object, text: str) -> None:
         """The result: as JSON when that was asked for, else `text`, whose foreign parts are escaped already."""
         self.write(as_json(result) if self.json else text)
@@ -68,7 +75,27 @@ class Settings:
         return exit_code(error)
 
 
-pass_settings = click.make_pass_decorator(Settings)
+def pass_settings(command: F) -> F:
+    """Give a command its `Settings`; before that, refuse what was given empty.
+
+    An empty argument is what `"$FOLDER"` becomes when nobody has set FOLDER, and an empty path would mean the
+    current folder. No argument of any command means something when it is empty.
+    """
+
+    @click.pass_context
+    def checked(ctx: click.Context, /, *args: Any, **kwargs: Any) -> Any:
+        refuse_empty(ctx)
+        return ctx.invoke(command, ctx.find_object(Settings), *args, **kwargs)
+
+    return cast(F, update_wrapper(checked, command))
+
+
+def refuse_empty(ctx: click.Context) -> None:
+    """BadParameter (exit code 2) for the first argument or option that was given as an empty text."""
+    for parameter in ctx.command.params:
+        if parameter.name in ctx.params and ctx.params[parameter.name] == "":
+            remedy = "leave it out or say what is meant" if isinstance(parameter, click.Option) else "say what is meant"
+            raise click.BadParameter(f"it is empty (a shell variable that is not set?); {remedy}", ctx, parameter)
 
 
 def json_option(command: F) -> F:

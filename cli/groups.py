@@ -56,7 +56,7 @@ def list_groups(settings: Settings, unlisted: bool) -> None:
     with settings.connect() as client:
         found = client.call(schema.GROUP_LIST, schema.GroupListParams(unlisted=unlisted))
     header = ("NAME", "ID", "MEMBERS", "CONNECTED", "SHARES")
-    settings.emit(found, table(header, map(_row, found.groups), right="MEMBERS CONNECTED SHARES"))
+    settings.emit(found, table(header, map(_row, found.groups), "MEMBERS CONNECTED SHARES", "NAME", settings.width))
     if not found.groups and settings.is_watched:
         settings.say("no groups")
 
@@ -105,7 +105,7 @@ def members(settings: Settings, group: str) -> None:
     with settings.connect() as client:
         found = client.call(schema.GROUP_MEMBERS, schema.GroupParams(group=group))
     header = ("PEER", "STATE", "HEARD", "ADDRESSES")
-    settings.emit(found, table(header, map(_member_row, found.members)))
+    settings.emit(found, table(header, map(_member_row, found.members), "", "ADDRESSES", settings.width))
 
 
 def _member_row(member: Member) -> tuple[str, ...]:

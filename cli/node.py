@@ -10,7 +10,7 @@ from cli.transfers import transfer_table
 from cli.wording import count, duration, rate, size
 from swarmd.control.client import DaemonUnreachable
 from swarmd.control.records import Status
-from swarmd.control.schema import ID, STATUS, VERSION, NoParams
+from swarmd.control.schema import GROUP_LIST, ID, STATUS, VERSION, GroupListParams, NoParams
 from swarmd.core.terminal import escape
 
 
@@ -21,23 +21,27 @@ def status_command(settings: Settings) -> None:
     """Show what the daemon does, and what each unfinished transfer waits for."""
     with settings.connect() as client:
         status = client.call(STATUS, NoParams())
-    settings.emit(status, _status_text(status))
+        listed = len(client.call(GROUP_LIST, GroupListParams()).groups) if not settings.json else 0
+    settings.emit(status, _status_text(status, listed, settings.width))
 
 
-def _status_text(status: Status) -> str:
+def _status_text(status: Status, listed: int, width: int | None) -> str:
+    """`listed`: how many of the groups are listed; each other one was made for a single share."""
+    singles = max(0, status.groups - listed)
     lines = [
         f"swarmd {status.version}, running for {duration(status.uptime_s)} (pid {status.pid})",
         f"peer ID    {status.peer_id}",
         f"listening  {', '.join(map(escape, status.listen)) or 'nowhere'}, mDNS {'on' if status.mdns else 'off'}",
         f"state      {escape(status.state_dir)}",
-        f"now        {count(status.sessions, 'session')}, {count(status.groups, 'group')}, "
-        f"{count(status.shares, 'share')}, {count(status.transfers, 'transfer')}",
+        f"now        {count(status.sessions, 'session')}, {count(listed, 'group')}, "
+        f"{count(singles, 'single share') + ', ' if singles else ''}"
+        f"{count(status.shares, 'own share')}, {count(status.transfers, 'transfer')}",
         f"received   {size(status.received_bytes)}, now {_flow(status.download_rate, status.download_limit)}",
         f"sent       {size(status.sent_bytes)}, now {_flow(status.upload_rate, status.upload_limit)}",
         *(f"note       {escape(note)}" for note in status.notes),
     ]
     if status.active:
-        lines += ["", transfer_table(status.active)]
+        lines += ["", transfer_table(status.active, width)]
     return "\n".join(lines)
 
 

@@ -36,7 +36,7 @@ def list_peers(settings: Settings) -> None:
     with settings.connect() as client:
         found = client.call(PEER_LIST, NoParams())
     header = ("PEER", "ADDRESS", "STATE", "FOR", "RECEIVED", "SENT", "RTT", "GROUPS")
-    settings.emit(found, table(header, map(_row, found.peers), right="RECEIVED SENT RTT"))
+    settings.emit(found, table(header, map(_row, found.peers), "RECEIVED SENT RTT", "STATE GROUPS", settings.width))
     if not found.peers and settings.is_watched:
         settings.say("no peers")
 
@@ -59,8 +59,8 @@ def _row(peer: Peer) -> tuple[str, ...]:
 
 
 def _state(peer: Peer) -> str:
-    if peer.state == "connected":
-        return f"{peer.transport or ''} {'in' if peer.inbound else 'out'}".strip()
     reason = f": {escape(peer.error)}" if peer.error is not None else ""
+    if peer.state == "connected":
+        return f"{peer.transport or ''} {'in' if peer.inbound else 'out'}".strip() + reason
     again = f", again in {duration(peer.redial_s)}" if peer.redial_s is not None else ""
     return f"{peer.state}{again}{reason}"

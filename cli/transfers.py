@@ -40,12 +40,12 @@ def transfers_command(settings: Settings, id: str | None, group: str | None) -> 
     if id is not None:
         settings.emit(found, "\n\n".join(map(_transfer_text, found.transfers)))
         return
-    settings.emit(found, transfer_table(found.transfers))
+    settings.emit(found, transfer_table(found.transfers, settings.width))
     if not found.transfers and settings.is_watched:
         settings.say("no transfers")
 
 
-def transfer_table(transfers: Sequence[Transfer]) -> str:
+def transfer_table(transfers: Sequence[Transfer], width: int | None) -> str:
     """One row each; what a standing one waits for in a line of its own below the table."""
     rows = [
         (
@@ -62,7 +62,7 @@ def transfer_table(transfers: Sequence[Transfer]) -> str:
     ]
     header = ("ID", "NAME", "SIZE", "HAVE", "STATE", "RATE", "PEERS", "LEFT")
     reasons = [f"{escape(each.id)}: {reason}" for each in transfers if (reason := standing_for(each))]
-    return "\n".join([table(header, rows, right="SIZE HAVE RATE PEERS LEFT"), *reasons])
+    return "\n".join([table(header, rows, "SIZE HAVE RATE PEERS LEFT", "NAME", width), *reasons])
 
 
 def _transfer_text(transfer: Transfer) -> str:

@@ -10,6 +10,11 @@ from swarmd.control.records import ShareProgress, Transfer
 from swarmd.core.terminal import escape
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+_SPACE = "  "
+_PADDED = 40
+"""Columns up to which cells are aligned where no terminal gives a width."""
+_NARROWEST = 12
+"""Columns below which a name says nothing any more; a terminal narrower still folds the lines."""
 STANDING_S = 3.0
 """A transfer that has stood still for less is only taking breath; no word about it."""
 
@@ -106,14 +111,48 @@ def standing_for(transfer: Transfer) -> str | None:
     return f"{reason} (for {duration(transfer.waiting.since_s)})"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> str:
-    """Aligned columns; `right` names those that are flush right. Cells are escaped already. No rows: empty."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], right: str = "", crop: str = "", width: int | None = None
+) -> str:
+    """Aligned columns; `right` names those that are flush right. Cells are escaped already. No rows: empty.
+
+    width: columns of the terminal; the longest cells of the columns that `crop` names are cut to fit. None: nothing is
+    cut, and a cell longer than _PADDED moves the rest of its own line, instead of every line.
+    """
     lines = [tuple(header), *map(tuple, rows)]
     if len(lines) == 1:
         return ""
-    widths = [max(map(_cells, column)) for column in zip(*lines, strict=True)]
+    columns = list(zip(*lines, strict=True))
+    if width is None:
+        widths = [max((n for n in map(_cells, column) if n <= _PADDED), default=0) for column in columns]
+    else:
+        widths = [max(map(_cells, column)) for column in columns]
+        _shrink(widths, [title in crop.split() for title in header], width)
+        lines = [tuple(map(_cropped, line, widths)) for line in lines]
     flush = [title in right.split() for title in header]
-    return "\n".join("  ".join(map(_aligned, line, widths, flush)).rstrip() for line in lines)
+    return "\n".join(_SPACE.join(map(_aligned, line, widths, flush)).rstrip() for line in lines)
+
+
+def _shrink(widths: list[int], may_shrink: Sequence[bool], total: int) -> None:
+    """Narrow the widest of the columns that may be, again and again, until all fit or none is wider than _NARROWEST."""
+    excess = sum(widths) + len(_SPACE) * (len(widths) - 1) - total
+    while excess > 0:
+        widest = max((i for i, may in enumerate(may_shrink) if may), key=lambda i: widths[i], default=None)
+        if widest is None or widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
+        excess -= 1
+
+
+def _cropped(text: str, width: int) -> str:
+    if _cells(text) <= width:
+        return text
+    kept = ""
+    for each in text:
+        if _cells(kept + each) > width - 1:
+            break
+        kept += each
+    return kept + "…"
 
 
 def _aligned(text: str, width: int, is_flush_right: bool) -> str:

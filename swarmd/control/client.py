@@ -85,7 +85,7 @@ def request_line(request_id: int, method: Method[P, Any], params: P) -> bytes:
         line = wire.encode_request(request_id, method.name, params)
     except UnicodeEncodeError as error:
         said = wire.sayable(str(error.object))
-        raise InvalidArgument(f"not UTF-8, and so not to be said in JSON: {said}") from error
+        raise InvalidArgument(f"{said} is not UTF-8, as every name and path must be: rename it") from error
     if len(line) > MAX_REQUEST_BYTES:
         raise InvalidArgument(f"{method.name}: the parameters are longer than {MAX_REQUEST_BYTES >> 10} KiB")
     return line

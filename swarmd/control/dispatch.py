@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from swarmd.control import wire
+from swarmd.control.complaints import complaint
 from swarmd.control.failures import failure_code
 from swarmd.control.records import Result
 from swarmd.control.schema import MAX_RESPONSE_BYTES, METHODS, SUBSCRIBE, Method, Params
@@ -77,7 +78,8 @@ class Dispatcher:
         try:
             return self._decoders[request.method].decode(request.params)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidArgument(f"{request.method}: {error}") from error
+            words = complaint(METHODS[request.method].params, request.params)
+            raise InvalidArgument(f"{request.method}: {words}") from error
 
     async def run(self, request: wire.Request, request_id: wire.RequestId, caller: Caller) -> bytes:
         """The answer, encoded."""

@@ -103,7 +103,10 @@ class Unshared(Result, frozen=True, kw_only=True):
 
 
 class Listing(Result, frozen=True, kw_only=True):
-    """One share of a group's catalogue. `path`: where it lies complete on this machine, if it does."""
+    """One share of a group's catalogue. `path`: where it lies complete on this machine, if it does.
+
+    `own` without a `path` is a share that this node does not serve as it was: its files have changed or are gone.
+    """
 
     name: str
     content_id: str
@@ -137,12 +140,13 @@ class Waiting(Result, frozen=True, kw_only=True):
 
     code: no_members, nobody_has_it, missing_chunks, metadata, slow_peers, rate_limited, paused, disk_full,
     or another short word. text: one sentence for a human, names the cause and, where there is one, the next
-    step.
+    step. reached: with no_members, some addresses at which nodes answered that are not in the group.
     """
 
     code: str
     text: str
     since_s: float
+    reached: list[str] = []
 
 
 class Failure(Result, frozen=True, kw_only=True):
@@ -281,7 +285,7 @@ class GroupLeft(Result, frozen=True, kw_only=True):
 
 class Peer(Result, frozen=True, kw_only=True):
     """A node we have a session with or dial. Group names are None-free: an unlisted group shows its short
-    ID."""
+    ID. error: why the last call led to nothing; with state connected, that no group is shared with it."""
 
     peer_id: str | None
     address: str

@@ -106,10 +106,25 @@ base64."""
 MAX_READ_BYTES = 1 << 20
 """Most that one `transfer.read` returns."""
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-TicketText = Annotated[str, msgspec.Meta(min_length=1, max_length=128 << 10)]
-AbsolutePath = Annotated[str, msgspec.Meta(pattern=r"^/[^\x00]*\Z", max_length=4096)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=10 * 365 * 86400)]
+# A description is what a caller is told who gives something else: "PARAMETER must be DESCRIPTION" (`complaints`).
+Text = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=1024, description="a text of 1 to 1,024 characters, not an empty one")
+]
+TicketText = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=128 << 10, description="a text of 1 to 131,072 characters, not an empty one"),
+]
+AbsolutePath = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^/[^\x00]*\Z",
+        max_length=4096,
+        description="an absolute path (it begins with /) of at most 4,096 characters, none of them NUL",
+    ),
+]
+Seconds = Annotated[
+    float, msgspec.Meta(ge=0, le=10 * 365 * 86400, description="a number of seconds from 0 to ten years")
+]
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,7 +158,8 @@ class ShareParams(Params, frozen=True, kw_only=True):
 class UnshareParams(Params, frozen=True, kw_only=True):
     """`unshare`: stop publishing and serving `name` (or a content ID). The files stay.
 
-    Errors: not_found; conflict when the name is shared in several groups and `group` is None.
+    Errors: not_found; not_allowed when another peer shares it; conflict when the name is shared in several groups
+    and `group` is None.
     """
 
     name: Text
@@ -166,10 +182,11 @@ class GetParams(Params, frozen=True, kw_only=True):
     target_dir: the folder that will hold NAME; None for a transfer that is only read with `transfer.read`:
     it belongs to its connection and goes, with its data, when that closes (or with `rm`).
     overwrite: replace an existing target at the end. Asking again for what is on its way to the same place
-    gives the same transfer (resumed when it was paused).
+    gives the same transfer (resumed when it was paused); so does asking for what a transfer has put there, if it
+    is there unchanged.
     Errors: invalid (ticket), not_found (no such name, group, or target_dir), conflict (the name is ambiguous:
-    the message lists the content IDs), exists (target), not_allowed (folder not writable, not a member),
-    disk_full (known to be too small up front).
+    the message lists the content IDs), exists (target, or on its way to elsewhere: the message says what to do),
+    not_allowed (folder not writable, not a member), disk_full (known to be too small up front).
     """
 
     source: TicketText
@@ -199,8 +216,10 @@ class ReadParams(Params, frozen=True, kw_only=True):
     """
 
     id: Text
-    offset: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
-    length: Annotated[int, msgspec.Meta(ge=1, le=MAX_READ_BYTES)] = MAX_READ_BYTES
+    offset: Annotated[int, msgspec.Meta(ge=0, le=1 << 62, description="a whole number of bytes from 0 on")]
+    length: Annotated[
+        int, msgspec.Meta(ge=1, le=MAX_READ_BYTES, description="a whole number of bytes from 1 to 1,048,576")
+    ] = MAX_READ_BYTES
     idle_timeout_s: Seconds | None = None
 
 
@@ -275,11 +294,12 @@ class GroupInviteParams(Params, frozen=True, kw_only=True):
 
 
 class PeerAddParams(Params, frozen=True, kw_only=True):
-    """`peer.add`: remember HOST:PORT and dial it. The first attempt is awaited; later ones go on in the
-    background.
+    """`peer.add`: dial HOST:PORT and remember it. The first attempt is awaited; later ones go on in the
+    background. HOST is an address or a name; of a name, its addresses are tried one after the other, and those
+    that were tried are remembered.
 
-    Errors: invalid (address); unreachable when the first attempt failed; no_peers when nobody there shares
-    a group.
+    Errors: invalid (address); not_found (there is no such name); unreachable when the first attempt failed, or
+    the name cannot be looked up; no_peers when nobody there shares a group.
     """
 
     address: Text
@@ -297,7 +317,14 @@ class SubscribeParams(Params, frozen=True, kw_only=True):
     handler.
     """
 
-    topics: Annotated[list[Topic], msgspec.Meta(min_length=1, max_length=16)]
+    topics: Annotated[
+        list[Topic],
+        msgspec.Meta(
+            min_length=1,
+            max_length=16,
+            description="a list of 1 to 16 topics: transfers, shares, groups, members, peers, daemon",
+        ),
+    ]
 
 
 EVENTS: dict[Topic, type[Result]] = {

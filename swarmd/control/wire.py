@@ -92,6 +92,10 @@ _named = msgspec.json.Decoder(_Named)
 _incoming = msgspec.json.Decoder(Incoming)
 _encode = msgspec.json.encode
 
+_NO_REQUEST = (
+    'not a JSON-RPC 2.0 request: that is an object with "jsonrpc": "2.0" and "method" (a text), and perhaps "id" (a'
+    ' text, a whole number or null) and "params" (an object)'
+)
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -100,7 +104,7 @@ def decode_request(line: bytes) -> Request:
     try:
         return _requests.decode(line)
     except msgspec.ValidationError as error:
-        raise Malformed(INVALID_REQUEST, f"not a JSON-RPC 2.0 request: {error}", _id_of(line)) from error
+        raise Malformed(INVALID_REQUEST, _NO_REQUEST, _id_of(line)) from error
     except _UNDECODABLE as error:
         raise Malformed(PARSE_ERROR, f"not a line of JSON: {error}", None) from error
 

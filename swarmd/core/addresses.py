@@ -18,6 +18,8 @@ from swarmd.core.errors import InvalidArgument, RemoteError
 PORT_LIMIT = 65535
 _V4_BYTES = 6
 _V6_BYTES = 18
+_HOW = "write 192.0.2.1:7000 or [2001:db8::1]:7000 (all of this machine's: 0.0.0.0 and [::])"
+_IPV4_LETTERS = frozenset("0123456789.")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
@@ -39,8 +41,11 @@ class Address:
         host, colon, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         if not colon or bracketed != (":" in host) or not (port.isascii() and port.isdigit() and len(port) <= 5):
-            raise InvalidArgument(f"{text!r} is not an address: write 192.0.2.1:7000 or [2001:db8::1]:7000")
-        return cls(host[1:-1] if bracketed else host, int(port))
+            raise InvalidArgument(f"{text!r} is not an address: {_HOW}")
+        host = host[1:-1] if bracketed else host
+        if not bracketed and not _IPV4_LETTERS.issuperset(host):
+            raise InvalidArgument(f"{text!r} has a name where a numeric IP address is needed: {_HOW}")
+        return cls(host, int(port))
 
     @classmethod
     def of_socket(cls, name: tuple[str, int] | tuple[str, int, int, int]) -> Address:

@@ -27,15 +27,15 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|co
 def check_component(name: str) -> None:
     """RemoteError, which says why, unless `name` can be one component of a path on every system."""
     if name in ("", ".", ".."):
-        raise RemoteError(f"{name!a} cannot be the name of a file", penalty=10)
+        raise RemoteError(f"{name!r} cannot be the name of a file", penalty=10)
     if match := _FORBIDDEN.search(name):
-        raise RemoteError(f"the name {name!a} contains {match[0]!a}, which not every system allows", penalty=10)
+        raise RemoteError(f"the name {name!r} contains {match[0]!r}, which not every system allows", penalty=10)
     if len(name.encode()) > NAME_BYTES_LIMIT:
-        raise RemoteError(f"the name {name[:20]!a}... is longer than {NAME_BYTES_LIMIT} bytes")
+        raise RemoteError(f"the name {name[:20]!r}... is longer than {NAME_BYTES_LIMIT} bytes")
     if name[-1] in ". ":
-        raise RemoteError(f"the name {name!a} ends with a dot or a space, which Windows drops")
+        raise RemoteError(f"the name {name!r} ends with a dot or a space, which Windows drops")
     if _DEVICE.fullmatch(name):
-        raise RemoteError(f"the name {name!a} is a device on Windows")
+        raise RemoteError(f"the name {name!r} is a device on Windows")
 
 
 def collision_key(name: str) -> str:

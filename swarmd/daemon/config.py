@@ -76,6 +76,7 @@ def load(options: Options, around: Surroundings) -> Loaded:
     paths = find_paths(around.environ, around.uid, around.home)
     file, is_named = _config_file(options, around, paths)
     problems: list[str] = []
+    problems += _empty_options(options)
     table = _read(file, is_named, problems)
     raw = _from_table(table or {}, str(file), problems)
     raw.update(_from_environment(around))
@@ -90,6 +91,16 @@ def load(options: Options, around: Surroundings) -> Loaded:
 
 
 # --- where values come from ---
+
+
+def _empty_options(options: Options) -> list[str]:
+    """An option that is given empty (`--state-dir "$UNSET"`) must not mean the current folder, nor the default."""
+    given = {"--config": options.config, "--state-dir": options.state_dir, "--socket": options.socket}
+    return [
+        f"{name}: it is empty (a shell variable that is not set?); leave it out or name a path"
+        for name, value in given.items()
+        if value == ""
+    ]
 
 
 def _config_file(options: Options, around: Surroundings, paths: Paths) -> tuple[Path, bool]:
@@ -209,7 +220,17 @@ def _contradictions(values: Mapping[str, Any], raw: _Raw) -> list[str]:
         problems.append(f"{raw['control.group'][1]}: control.group: there is no group {group!r} on this system")
     repeated = {address for address in listen if address.port and listen.count(address) > 1}
     problems += [f"{raw['node.listen'][1]}: node.listen: {address} is there twice" for address in sorted(repeated)]
+    obstacle = _no_folder(values["node.state_dir"])
+    if obstacle is not None:
+        origin = raw.get("node.state_dir", ("", DEFAULT))[1]
+        problems.append(f"{origin}: node.state_dir: {obstacle} is not a folder; name another one")
     return problems
+
+
+def _no_folder(path: Path) -> Path | None:
+    """What is there in place of this folder, or of one above it, if anything is."""
+    there = next((each for each in (path, *path.parents) if os.path.lexists(each)), None)
+    return there if there is not None and os.path.exists(there) and not os.path.isdir(there) else None
 
 
 def _is_group(name: str) -> bool:

@@ -14,6 +14,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.errors import RemoteError, Unreachable
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.flows import PRIORITIES, FlowKind, decode_metadata, encode_metadata
+from swarmd.groups.dialer import PROOF_PERIOD
 from swarmd.groups.join import JoinExchange
 from swarmd.net.tcp import TcpLink
 from swarmd.transport.api import Buffer, Closed, CloseReason, FlowOpened
@@ -70,6 +71,10 @@ class Connection:
         if self._join is None:
             raise RemoteError("a message before the session was admitted")
         return self._join
+
+    def is_strange(self, now: float) -> bool:
+        """Whether no group is proved on it, although there was time for that."""
+        return not self.groups and self.opened_at is not None and now >= self.opened_at + PROOF_PERIOD
 
     def admitted(self, exchange: JoinExchange, now: float) -> None:
         self._join, self.opened_at = exchange, now

@@ -34,6 +34,9 @@ _FIRST_PERIOD = 1.0
 _LONGEST_PERIOD = 300.0
 
 
+STRANGER = "reached, but no group is shared with it: join one with a ticket of its"
+
+
 class Wanted(Protocol):
     """An address worth calling, and who should answer there (None: whoever does)."""
 
@@ -48,7 +51,7 @@ class CandidateSource(Protocol):
     """The groups, as the dialer sees them."""
 
     def candidates(self, now: float) -> Iterable[Wanted]: ...
-    def dial_failed(self, address: Address, now: float) -> None: ...
+    def dial_failed(self, address: Address, now: float, reason: str) -> None: ...
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None: ...
     def address_is_own(self, address: Address) -> None: ...
 
@@ -124,7 +127,9 @@ class Dialer:
             return named.due_at <= now
         if connection.groups:  # a session that is worth having: begin anew when it ends
             named.backoff.reset()
-            named.due_at = now
+            named.due_at, named.error = now, None
+        elif connection.is_strange(now):
+            named.error = STRANGER
         return False
 
     def _start(self, address: Address, wanted: PeerId | None) -> None:
@@ -158,7 +163,9 @@ class Dialer:
         self._source.dial_succeeded(address, peer, now)
         named = self._named.get(address)
         if named is not None:
-            named.peer, named.error = peer, None
+            named.peer = peer
+            if named.error != STRANGER:  # until it proves one
+                named.error = None
             named.due_at = now + named.backoff.next_period()
         for other, attempt in self._dialing.items():
             if attempt.wanted == peer and other != address:
@@ -169,7 +176,7 @@ class Dialer:
         if isinstance(error, DialFailed) and error.reason is CloseReason.SELF:
             self._source.address_is_own(address)
         else:
-            self._source.dial_failed(address, now)
+            self._source.dial_failed(address, now, str(error))
         named = self._named.get(address)
         if named is not None:
             named.error = str(error)

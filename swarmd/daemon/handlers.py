@@ -14,10 +14,12 @@ from swarmd import __version__
 from swarmd.control import dispatch, records, schema
 from swarmd.control.dispatch import Caller, bind
 from swarmd.core.addresses import Address
-from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
+from swarmd.core.errors import NoPeers, NotAllowed
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.handlers_transfers import TransferHandlers
 from swarmd.daemon.reading import Pace
+from swarmd.daemon.resolution import addresses_of, first_to_answer
+from swarmd.daemon.values import HostPort
 from swarmd.groups.tickets import GroupTicket, ObjectTicket, parse_ticket
 from swarmd.store.hashing import Hashed
 from swarmd.store.tables.addresses import AddressRow
@@ -96,6 +98,7 @@ class Handlers:
 
     async def ls(self, params: schema.LsParams, caller: Caller) -> records.Listings:
         found = self._node.memberships.records(self._group(params.group))
+        await self._node.shares.look((record.share.content_id for record in found), self._node.disk)
         return records.Listings(shares=[self._node.reports.listing(record) for record in found])
 
     # Groups -----------------------------------------------------------------------------------------------------
@@ -157,12 +160,8 @@ class Handlers:
     async def peer_add(self, params: schema.PeerAddParams, caller: Caller) -> records.Peer:
         """The first attempt is awaited until a group is joined with whoever answers, or none is."""
         node = self._node
-        address = Address.parse(params.address)
-        if not address.is_dialable:
-            raise InvalidArgument(f"{address} is not an address that can be dialled")
-        node.dialer.name(address)
-        await node.ledger.run(lambda: node.store.addresses.put(AddressRow(str(address), None, 0.0)))
-        peer = await node.dialer.dial_named(address)
+        place = HostPort.parse(params.address)
+        peer = await first_to_answer(await addresses_of(place), self._dial)
         connection = node.peers.connection(peer)
         if connection is not None:
             with suppress(TimeoutError):
@@ -170,9 +169,16 @@ class Handlers:
                     await connection.settled.wait()
         if connection is None or not connection.groups:
             raise NoPeers(
-                f"{address} is peer {peer.short}, but no group is shared with it: join one with a ticket of its"
+                f"{place} is peer {peer.short}, but no group is shared with it: join one with a ticket of its"
             )
         return node.reports.peer(connection)
+
+    async def _dial(self, address: Address) -> PeerId:
+        """Remember it, and call it now."""
+        node = self._node
+        await node.ledger.run(lambda: node.store.addresses.put(AddressRow(str(address), None, 0.0)))
+        node.dialer.name(address)
+        return await node.dialer.dial_named(address)
 
     async def peer_list(self, params: schema.NoParams, caller: Caller) -> records.Peers:
         return self._node.reports.peers()

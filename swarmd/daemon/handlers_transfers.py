@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from swarmd.control import records, schema
 from swarmd.control.dispatch import Caller, Handler, bind
 from swarmd.core.errors import (
     Conflict,
+    DiskFull,
     Incomplete,
     InvalidArgument,
     LocalError,
@@ -47,10 +49,13 @@ class TransferHandlers:
 
     async def get(self, params: schema.GetParams, caller: Caller) -> records.Transfer:
         node = self._node
-        group, content_id, name = await self._find(params)
-        transfer = await node.transfers.create(
-            group, content_id, name, params.target_dir, params.order, params.overwrite
-        )
+        async with AsyncExitStack() as visits:  # a group that is joined for this is left when nothing comes of it
+            groups, content_id, name = await self._find(params, visits)
+            transfer = await node.transfers.create(
+                groups[0], content_id, name, params.target_dir, params.order, params.overwrite
+            )
+        for group in groups[1:]:
+            await node.transfers.add_group(transfer, group)
         if transfer.is_temporary:
             caller.when_closed(partial(self._drop, transfer))
         node.wake()
@@ -107,14 +112,15 @@ class TransferHandlers:
 
     # What to fetch ----------------------------------------------------------------------------------------------
 
-    async def _find(self, params: schema.GetParams) -> tuple[GroupId, ContentId, str]:
-        """The group, the object and its name."""
+    async def _find(self, params: schema.GetParams, visits: AsyncExitStack) -> tuple[list[GroupId], ContentId, str]:
+        """The groups that it is shared in, at least one; the object and its name."""
         if is_ticket(params.source):
-            return await self._find_ticket(params.source)
-        group = self._node.memberships.find(params.group) if params.group is not None else None
-        return self._find_share(params.source.strip(), group)
+            group, content_id, name = await self._find_ticket(params.source, visits)
+            return [group], content_id, name
+        where = self._node.memberships.find(params.group) if params.group is not None else None
+        return self._find_share(params.source.strip(), where)
 
-    async def _find_ticket(self, text: str) -> tuple[GroupId, ContentId, str]:
+    async def _find_ticket(self, text: str, visits: AsyncExitStack) -> tuple[GroupId, ContentId, str]:
         ticket = parse_ticket(text)
         if isinstance(ticket, GroupTicket):
             raise InvalidArgument(
@@ -122,7 +128,9 @@ class TransferHandlers:
             )
         memberships = self._node.memberships
         if isinstance(ticket, ObjectTicket):
-            group, _ = await memberships.join(ticket.spec, ticket.contacts, None)
+            group = await visits.enter_async_context(
+                memberships.visit(ticket.spec, ticket.contacts, self._node.transfers.is_fetched_in)
+            )
         elif ticket.group_id in memberships:
             group = ticket.group_id
         else:
@@ -132,20 +140,20 @@ class TransferHandlers:
             )
         return group, ticket.object.content_id, ticket.object.name
 
-    def _find_share(self, reference: str, group: GroupId | None) -> tuple[GroupId, ContentId, str]:
+    def _find_share(self, reference: str, group: GroupId | None) -> tuple[list[GroupId], ContentId, str]:
         memberships = self._node.memberships
         content_id = _content_id(reference)
         found = memberships.find_shares(group, name=reference)
         if not found and content_id is not None:
-            found = memberships.find_shares(group, content_id=content_id)[:1]
+            found = memberships.find_shares(group, content_id=content_id)
         if not found:
             where = "this group" if group is not None else "any group of this node"
-            raise NotFound(f"nothing named {reference!a} is shared in {where}: `swarm ls` shows what is")
-        if len({(record.group_id, record.share.content_id) for record in found}) > 1:
+            raise NotFound(f"nothing named {reference!r} is shared in {where}: `swarm ls` shows what is")
+        if len({record.share.content_id for record in found}) > 1:
             listed = ", ".join(f"{record.share.content_id} by {record.publisher.short}" for record in found)
-            raise Conflict(f"{reference!a} is shared {len(found)} times; say which by its content ID: {listed}")
-        record = found[0]
-        return record.group_id, record.share.content_id, record.share.name
+            raise Conflict(f"{reference!r} is shared {len(found)} times; say which by its content ID: {listed}")
+        share = found[0].share
+        return list(dict.fromkeys(record.group_id for record in found)), share.content_id, share.name
 
     # How it stands ----------------------------------------------------------------------------------------------
 
@@ -158,7 +166,7 @@ class TransferHandlers:
         if not self._node.transfers.has(transfer):
             raise Incomplete(f"transfer {transfer.id} was removed")
         if transfer.standing is not None:
-            raise _with_hint(transfer.standing.error, "the transfer goes on by itself when there is room")
+            raise _with_hint(transfer.standing.error, _hint_for_room(transfer, transfer.standing.error))
         if transfer.is_paused:
             raise Incomplete(f"transfer {transfer.id} is paused: swarm resume {transfer.id}")
         if idle is not None and idle.is_over(transfer, self._node.now):
@@ -206,6 +214,14 @@ def _content_id(reference: str) -> ContentId | None:
         return ContentId.parse(reference) if len(reference) == TEXT_LETTERS else None
     except InvalidArgument:
         return None
+
+
+def _hint_for_room(transfer: Transfer, error: LocalError) -> str:
+    hint = "the transfer goes on by itself when there is room"
+    if type(error) is not DiskFull or transfer.is_temporary:
+        return hint  # a kind of its own: it is not the target folder that is full
+    again = f"`swarm rm {transfer.id} --delete-data`, then the same `swarm get` with -o"
+    return f"{hint}; to have it in another folder, {again}"
 
 
 def _with_hint(error: LocalError, hint: str) -> LocalError:

@@ -1,11 +1,11 @@
 """The groups this node is in: each a `groups.Group` machine, driven here, and kept across restarts.
 
 In: links and messages (from the router), commands (from handlers and shares), time. Out: messages to the peers, calls
-of `MembershipSink` for what others of the daemon want to know, rows of the store.
+of `MembershipSink` for what others of the daemon want to know, rows of the store (`chronicle`).
 
-What the catalogue accepts is written down in batches, a record of our own before it is told to anybody; members
-are remembered when a ticket names them, soon after they come, once a minute and at the end. A crash loses at most the
-batch of the last second, which the neighbours have still, and who came in the last two.
+A command changes the database first, then the memory, and then the peers are told. So after one that has failed
+memory and database agree, and it can be tried again. Commands take turns, and each goes on to its end even when its
+caller goes away. What others say is kept at once and written down in batches.
 
 A node is in at most `join.MAX_TAGS` groups. It is the dialer's `CandidateSource`.
 """
@@ -14,41 +14,38 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
-from swarmd.core.errors import Conflict, NotAllowed, NotFound
+from swarmd.core.errors import Conflict, LocalError, NotAllowed, NotFound
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import Rng
+from swarmd.daemon.chronicle import Chronicle, Members
 from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
+from swarmd.daemon.membership import Membership
 from swarmd.daemon.peers import Peers
-from swarmd.daemon.workers import Outcome, Workers
+from swarmd.daemon.turns import Turns
+from swarmd.daemon.workers import Workers
 from swarmd.groups import events
 from swarmd.groups.authorisation import NEVER, Authorisation, Authority, Right
-from swarmd.groups.contacts import Contact, decode_addresses, encode_addresses
-from swarmd.groups.dialer import Candidate, Source
+from swarmd.groups.contacts import Contact, decode_addresses
+from swarmd.groups.dialer import Candidate, Ended, Source
 from swarmd.groups.group import Group
 from swarmd.groups.groupspec import Capability, GroupSpec, NewGroup
-from swarmd.groups.membership import MAX_MEMBERS
 from swarmd.groups.records import Record, Share
 from swarmd.groups.tickets import GroupTicket
 from swarmd.identity.identity import Identity
 from swarmd.store.store import Store
-from swarmd.store.tables.groups import GroupRow, MemberRow, RecordRow
 
 log = logging.getLogger(__name__)
 
-REMEMBER_PERIOD = 60.0
-PRUNE_PERIOD = 86_400.0  # between two looks for members to forget; the first is at the start
-FORGET_PERIOD = 90 * 86_400.0
-"""Seconds unheard of, after which a member's row goes: far beyond the time for which it would be dialed again
-(`membership.KEPT_PERIOD`), since what is deleted on the word of a wrong clock does not come back."""
-REMEMBER_SOON_PERIOD = 2.0  # after somebody new: until then it has said where it listens
+_TIDY_PERIOD = 30.0  # between two tries to leave a group that nobody uses
 _MIN_REFERENCE = 8  # letters of a group ID that may stand for it
 
 
@@ -62,30 +59,6 @@ class MembershipSink(Protocol):
     def work_due(self) -> None:
         """`handle_timer` and `candidates` have something to do before the time that `next_deadline` gave last."""
         ...
-
-
-@dataclass(slots=True)
-class Membership:
-    """One group of ours."""
-
-    group: Group
-    joined_at: float
-    authorisation: Authorisation | None
-    authority: Authority | None
-
-    @property
-    def spec(self) -> GroupSpec:
-        return self.group.spec
-
-    def row(self) -> GroupRow:
-        return GroupRow(
-            self.spec.group_id,
-            self.spec.encode(),
-            self.joined_at,
-            self.spec.is_listed,
-            self.authorisation.encode() if self.authorisation else b"",
-            self.authority.private_key if self.authority else b"",
-        )
 
 
 class Memberships:
@@ -102,11 +75,14 @@ class Memberships:
         self._identity, self._peers, self._store, self._ledger = identity, peers, store, ledger
         self._clock, self._rng, self._sink = clock, rng, sink
         self._memberships: dict[GroupId, Membership] = {}
-        self._unsaved: dict[GroupId, dict[tuple[PeerId, str], Record | None]] = {}
+        self._chronicle = Chronicle(store, ledger, clock)
+        self._turns = Turns()
+        self._visits: Counter[GroupId] = Counter()
+        self._on_trial: dict[GroupId, Callable[[GroupId], bool]] = {}
+        """Joined by a visit, and not used by anything yet."""
+        self._tidy_at = math.inf
         self._addresses: tuple[Address, ...] = ()
         self._port = 0
-        self._remember_at = clock.monotonic() + REMEMBER_PERIOD
-        self._prune_at = -math.inf
         self._next_look_at = -math.inf
 
     # Groups -----------------------------------------------------------------------------------------------------
@@ -114,15 +90,16 @@ class Memberships:
     async def load(self) -> None:
         """Be in every group of the store again."""
         wall, now = self._clock.wall(), self._clock.monotonic()
-        await self._ledger.run(self._remembering())
+        await self._chronicle.remember({})  # forgets whom nobody has heard of for long
         for row in await self._ledger.run(self._store.groups.rows):
             spec = GroupSpec.decode(row.spec)
-            membership = self._add(
+            membership = self._make(
                 spec,
                 row.joined_at,
                 Authorisation.decode(row.authorisation) if row.authorisation else None,
                 Authority(row.authority) if row.authority else None,
             )
+            self._enter(membership)
             rows = await self._ledger.run(partial(self._store.records.rows, spec.group_id))
             damaged = membership.group.restore((row.record for row in rows), wall)
             if damaged:
@@ -135,43 +112,42 @@ class Memberships:
 
     async def create(self, name: str, *, restrict_publish: bool) -> GroupId:
         """A new listed group. Conflict when we are in one of that name."""
-        if any(membership.spec.name == name for membership in self._memberships.values()):
-            raise Conflict(f"this node is in a group named {name!a} already: choose another name")
-        return await self._found(name, Right.PUBLISH if restrict_publish else Right.NONE)
+        return await self._turns.take(self._found(name, Right.PUBLISH if restrict_publish else Right.NONE))
 
     async def create_unlisted(self) -> GroupId:
         """The group of a single share."""
-        return await self._found("", Right.NONE)
+        return await self._turns.take(self._found("", Right.NONE))
 
     async def join(
         self, spec: GroupSpec, contacts: Iterable[Contact], authorisation: Authorisation | None
     ) -> tuple[GroupId, str | None]:
         """Be in the group of a ticket; joining twice adds what the ticket says. With it a warning, if there is one."""
-        warning = self._near_miss(spec)
-        membership = self._memberships.get(spec.group_id)
-        if authorisation is not None and authorisation.peer_id != self._identity.peer_id:
-            authorisation = None
-            warning = "the ticket's authorisation to publish is for another node"
-        if membership is None:
-            membership = self._add(spec, self._clock.wall(), authorisation, None)
-            await self._save_row(membership)
-            self._sink.group_changed(spec.group_id, True)
-        elif authorisation is not None:
-            membership.group.set_authorisation(authorisation, self._clock.wall())
-            membership.authorisation = authorisation
-            await self._save_row(membership)
-        for contact in contacts:
-            self.add_contact(spec.group_id, contact, Source.TICKET)
-        await self._ledger.run(self._remembering())
-        return spec.group_id, warning
+        self._on_trial.pop(spec.group_id, None)
+        return await self._turns.take(self._join(spec, tuple(contacts), authorisation))
+
+    @asynccontextmanager
+    async def visit(
+        self, spec: GroupSpec, contacts: Iterable[Contact], is_used: Callable[[GroupId], bool]
+    ) -> AsyncIterator[GroupId]:
+        """Be in the group of a ticket, for what is done in the block. When that fails the group is left again, unless
+        we were in it before, share something there, or `is_used`.
+        """
+        group = spec.group_id
+        if group not in self._memberships:
+            self._on_trial[group] = is_used
+        self._visits[group] += 1
+        try:
+            yield (await self._turns.take(self._join(spec, tuple(contacts), None)))[0]
+        except BaseException:
+            self._visits.subtract([group])
+            await self._turns.take(self._tidy(group))
+            raise
+        self._visits.subtract([group])
+        self._on_trial.pop(group, None)
 
     async def leave(self, group: GroupId) -> None:
-        """Forget the group and its secret."""
-        membership = self._memberships.pop(group)
-        self._unsaved.pop(group, None)
-        self._peers.remove_group(group)
-        await self._ledger.run(lambda: self._store.groups.delete(group))
-        self._sink.group_changed(membership.spec.group_id, False)
+        """Forget the group and its secret. NotFound when it has been left meanwhile."""
+        await self._turns.take(self._leave(group))
 
     def find(self, reference: str) -> GroupId:
         """By name, ID, or the beginning of an ID. NotFound, Conflict."""
@@ -179,10 +155,10 @@ class Memberships:
         if not named and len(reference) >= _MIN_REFERENCE:
             named = [group for group in self._memberships if str(group).startswith(reference.lower())]
         if not named:
-            raise NotFound(f"this node is in no group {reference!a}: `swarm group list` shows those it is in")
+            raise NotFound(f"this node is in no group {reference!r}: `swarm group list` shows those it is in")
         if len(named) > 1:
             ids = ", ".join(group.short for group in named)
-            raise Conflict(f"several groups are named {reference!a}: say which by its ID ({ids})")
+            raise Conflict(f"several groups are named {reference!r}: say which by its ID ({ids})")
         return named[0]
 
     def __contains__(self, group: GroupId) -> bool:
@@ -242,18 +218,10 @@ class Memberships:
         return [record for each in groups for record in each.group.find_shares(name=name, content_id=content_id)]
 
     async def publish(self, group: GroupId, share: Share) -> Record:
-        membership = self._memberships[group]
-        record = membership.group.publish(share, self._clock.monotonic(), self._clock.wall())
-        await self._save_record(record)
-        self._drain(membership)
-        return record
+        return await self._turns.take(self._publish(group, lambda machine, wall: machine.sign_share(share, wall)))
 
     async def unpublish(self, group: GroupId, name: str) -> Record:
-        membership = self._memberships[group]
-        record = membership.group.unpublish(name, self._clock.monotonic(), self._clock.wall())
-        await self._save_record(record)
-        self._drain(membership)
-        return record
+        return await self._turns.take(self._publish(group, lambda machine, wall: machine.sign_tombstone(name, wall)))
 
     # Links and messages -----------------------------------------------------------------------------------------
 
@@ -262,7 +230,7 @@ class Memberships:
         if membership is not None:
             now = self._clock.monotonic()
             membership.group.open_link(peer, connection.dialled or connection.link.remote, now)
-            self._remember_at = min(self._remember_at, now + REMEMBER_SOON_PERIOD)
+            self._chronicle.remember_soon(now)
             self._drain(membership)
             self._sink.member_changed(group, peer, connection.link.remote, True)
 
@@ -309,9 +277,14 @@ class Memberships:
         for membership in self._memberships.values():
             membership.group.dial_succeeded(address, peer, now)
 
-    def dial_failed(self, address: Address, now: float) -> None:
+    def dial_failed(self, address: Address, now: float, reason: str) -> None:
         for membership in self._memberships.values():
-            membership.group.dial_failed(address, now)
+            membership.group.dial_failed(address, now, reason)
+
+    def ended(self, groups: Iterable[GroupId]) -> list[Ended]:
+        """Addresses of members of these groups that led to none when they were tried last, and why."""
+        now = self._clock.monotonic()
+        return [each for group in groups if group in self for each in self._memberships[group].group.ended(now)]
 
     def address_is_own(self, address: Address) -> None:
         for membership in self._memberships.values():
@@ -326,50 +299,130 @@ class Memberships:
             if membership.group.next_deadline() <= now:
                 membership.group.handle_timer(now, wall)
                 self._drain(membership)
-        self._save_records()
-        if now >= self._remember_at:
-            self._remember_at = now + REMEMBER_PERIOD
-            self._ledger.submit(self._remembering(), lambda done: done.result())
+        self._chronicle.handle_timer(now, self._members)
+        if now >= self._tidy_at:
+            self._tidy_at = math.inf
+            for group in self._on_trial:
+                self._turns.start(self._tidy(group))
 
     def next_deadline(self) -> float:
         deadlines = [membership.group.next_deadline() for membership in self._memberships.values()]
-        self._next_look_at = min([self._remember_at, *deadlines])
+        self._next_look_at = min([self._chronicle.next_deadline(), self._tidy_at, *deadlines])
         return self._next_look_at
 
     async def stop(self) -> None:
-        """Write down what is not written yet."""
-        self._save_records()
-        await self._ledger.run(self._remembering())
+        """End what is being changed, and write down what is not written yet."""
+        await self._turns.stop()
+        await self._chronicle.stop(self._members())
 
     # Inside -----------------------------------------------------------------------------------------------------
 
     async def _found(self, name: str, restricted: Right) -> GroupId:
+        if name and any(membership.spec.name == name for membership in self._memberships.values()):
+            raise Conflict(f"this node is in a group named {name!r} already: choose another name")
         made: NewGroup = GroupSpec.create(
             name, self._rng, capabilities=Capability.REPLICATION, restricted=restricted, unique=bool(name)
         )
         authorisation = None
         if made.authority is not None:
             authorisation = made.authority.authorise(made.spec.group_id, self._identity.peer_id, Right.PUBLISH)
-        membership = self._add(made.spec, self._clock.wall(), authorisation, made.authority)
-        await self._save_row(membership)
-        self._sink.group_changed(made.spec.group_id, True)
+        await self._begin(self._make(made.spec, self._clock.wall(), authorisation, made.authority))
         return made.spec.group_id
 
-    def _add(
+    async def _join(
+        self, spec: GroupSpec, contacts: tuple[Contact, ...], authorisation: Authorisation | None
+    ) -> tuple[GroupId, str | None]:
+        warning = self._near_miss(spec)
+        if authorisation is not None and authorisation.peer_id != self._identity.peer_id:
+            authorisation = None
+            warning = "the ticket's authorisation to publish is for another node"
+        known = self._memberships.get(spec.group_id)
+        membership = known or self._make(spec, self._clock.wall(), authorisation, None)
+        if known is not None and authorisation is not None:
+            known.group.check_authorisation(authorisation, self._clock.wall())
+            await self._chronicle.put_group(known.row(authorisation))
+            known.group.set_authorisation(authorisation, self._clock.wall())
+            known.authorisation = authorisation
+        for contact in contacts:
+            membership.group.add_contact(contact, Source.TICKET, self._clock.monotonic())
+        if known is None:
+            await self._begin(membership)
+        else:
+            await self._chronicle.remember(self._members())
+        return spec.group_id, warning
+
+    async def _leave(self, group: GroupId) -> None:
+        if group not in self._memberships:
+            raise NotFound(f"this node is not in group {group.short} any more")
+        await self._chronicle.delete_group(group)
+        del self._memberships[group]
+        self._on_trial.pop(group, None)
+        self._peers.remove_group(group)
+        self._sink.group_changed(group, False)
+
+    async def _tidy(self, group: GroupId) -> None:
+        """Leave a group that a visit has joined for nothing; where that fails, it is tried again."""
+        is_used = self._on_trial.get(group)
+        if is_used is None or self._visits[group] > 0:
+            return
+        if group not in self._memberships or is_used(group) or self.own_records(group):
+            del self._on_trial[group]
+            return
+        try:
+            await self._leave(group)
+        except LocalError as error:
+            log.warning("group %s is not used, and cannot be left yet: %s", group.short, error)
+            self._tidy_at = self._clock.monotonic() + _TIDY_PERIOD
+
+    async def _publish(self, group: GroupId, sign: Callable[[Group, float], Record]) -> Record:
+        """Signed, written down, and then told to all."""
+        membership = self._memberships.get(group)
+        if membership is None:
+            raise NotFound(f"this node is not in group {group.short} any more")
+        machine = membership.group
+        record = sign(machine, self._clock.wall())
+        await self._chronicle.put_record(record)
+        while not machine.adopt(record, self._clock.monotonic(), self._clock.wall()):
+            self._keep_held(machine, record)  # one of our own came back from others meanwhile
+            record = sign(machine, self._clock.wall())
+            await self._chronicle.put_record(record)
+        self._drain(membership)
+        return record
+
+    def _keep_held(self, machine: Group, record: Record) -> None:
+        """This one was written down and does not hold: write the one that does."""
+        held = machine.held(record)
+        if held is not None:
+            self._chronicle.note(held)
+
+    def _make(
         self, spec: GroupSpec, joined_at: float, authorisation: Authorisation | None, authority: Authority | None
     ) -> Membership:
-        now = self._clock.monotonic()
-        group = Group(spec, self._identity, self._rng, now)
+        """Nobody knows of it before `_enter`."""
+        group = Group(spec, self._identity, self._rng, self._clock.monotonic())
         membership = Membership(group, joined_at, authorisation, authority)
+        group.set_addresses(self._port, self._addresses, self._clock.monotonic())
         if authorisation is not None:
             try:
                 group.set_authorisation(authorisation, self._clock.wall())
             except NotAllowed as error:
                 log.warning("group %s: %s", spec.group_id.short, error)
-        group.set_addresses(self._port, self._addresses, now)
+        return membership
+
+    async def _begin(self, membership: Membership) -> None:
+        """Write a new group down, with those whom its ticket names, and be in it."""
+        group = membership.spec.group_id
+        self._peers.check_group(group)
+        rows = membership.member_rows(self._clock.monotonic(), self._clock.wall())
+        await self._chronicle.found(membership.row(), rows)
+        self._enter(membership)
+        self._sink.group_changed(group, True)
+
+    def _enter(self, membership: Membership) -> None:
+        spec = membership.spec
+        membership.group.set_addresses(self._port, self._addresses, self._clock.monotonic())
         self._memberships[spec.group_id] = membership
         self._peers.add_group(spec.group_id, spec.join_key)  # peers may have proved it already: links open now
-        return membership
 
     def _near_miss(self, spec: GroupSpec) -> str | None:
         """A group of ours that has the same name and is another one: two people may think that they are in one
@@ -394,9 +447,9 @@ class Memberships:
             elif not is_news:
                 continue
             elif isinstance(event, events.RecordStored):
-                self._unsaved.setdefault(group.group_id, {})[event.record.key] = event.record
+                self._chronicle.note(event.record)
             elif isinstance(event, events.RecordDropped):
-                self._unsaved.setdefault(group.group_id, {})[event.record.key] = None
+                self._chronicle.note_dropped(event.record)
             elif isinstance(event, events.ShareAdded):
                 self._sink.share_changed(event.record, True)
             elif isinstance(event, events.ShareRemoved):
@@ -413,7 +466,7 @@ class Memberships:
         """Others had a record of our own that this node did not know: tell all what is true instead."""
         name = returned.record.share.name
         try:
-            record = membership.group.correct(returned, self._clock.monotonic(), self._clock.wall())
+            record = membership.group.sign_correction(returned, self._clock.wall())
         except NotAllowed as error:
             log.warning("what others say of our own share %a is not true, and cannot be corrected: %s", name, error)
             return
@@ -422,66 +475,21 @@ class Memberships:
             return
         shared = "not shared any more" if record.is_tombstone else "shared as before"
         log.warning("a forgotten state of our own share %a came back from others: it is %s", name, shared)
-        row = RecordRow(record.publisher, name, record.encode())
+        correction = record
 
-        def tell(outcome: Outcome[None]) -> None:
-            outcome.result()
-            if self._memberships.get(record.group_id) is membership:
+        def tell() -> None:
+            if self._memberships.get(correction.group_id) is not membership:
+                return
+            machine = membership.group
+            if machine.held(correction) == returned.record:
+                machine.adopt(correction, self._clock.monotonic(), self._clock.wall())
                 self._drain(membership)
+            else:  # a command has said something newer
+                self._keep_held(machine, correction)
 
-        self._ledger.submit(lambda: self._store.records.put(record.group_id, [row]), tell)
+        self._chronicle.put_later(correction, tell)
 
-    # Store ------------------------------------------------------------------------------------------------------
-
-    async def _save_row(self, membership: Membership) -> None:
-        row = membership.row()
-        await self._ledger.run(lambda: self._store.groups.put(row))
-
-    async def _save_record(self, record: Record) -> None:
-        row = RecordRow(record.publisher, record.share.name, record.encode())
-        await self._ledger.run(lambda: self._store.records.put(record.group_id, [row]))
-
-    def _save_records(self) -> None:
-        if not self._unsaved:
-            return
-        unsaved, self._unsaved = self._unsaved, {}
-
-        def save() -> None:
-            for group, records in unsaved.items():
-                kept = [RecordRow(*key, record.encode()) for key, record in records.items() if record is not None]
-                self._store.records.put(group, kept)
-                self._store.records.delete(group, [key for key, record in records.items() if record is None])
-
-        self._ledger.submit(save, lambda done: done.result())
-
-    def _remembering(self) -> _Remembering:
+    def _members(self) -> Members:
+        """Who is to be remembered."""
         now, wall = self._clock.monotonic(), self._clock.wall()
-        is_time_to_prune = now >= self._prune_at
-        if is_time_to_prune:
-            self._prune_at = now + PRUNE_PERIOD
-        rows: dict[GroupId, list[MemberRow]] = {
-            group: [
-                MemberRow(contact.peer_id, encode_addresses(contact.addresses), wall - age)
-                for contact, age in membership.group.remembered(now)
-                if contact.peer_id is not None
-            ]
-            for group, membership in self._memberships.items()
-        }
-        return _Remembering(self._store, rows, wall, is_time_to_prune)
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembering:
-    """A job: write down who was there, and now and then forget who has not been for long."""
-
-    store: Store
-    rows: dict[GroupId, list[MemberRow]]
-    wall: float
-    is_pruning: bool
-
-    def __call__(self) -> None:
-        for group, members in self.rows.items():
-            if members:
-                self.store.members.put(group, members, self.wall)
-        if self.is_pruning:
-            self.store.members.prune(self.wall, FORGET_PERIOD, MAX_MEMBERS)
+        return {group: membership.member_rows(now, wall) for group, membership in self._memberships.items()}

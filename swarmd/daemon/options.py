@@ -65,7 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", metavar="FILE", help="configuration in TOML; see --check-config for the default")
     add("--state-dir", metavar="DIR", help="where identity, catalogue and transfers are kept")
     add("--socket", metavar="PATH", help="control socket")
-    add("--listen", metavar="HOST:PORT", action="append", default=[], help="listen here (repeatable; port 0: any)")
+    add(
+        "--listen",
+        metavar="IP:PORT",
+        action="append",
+        default=[],
+        help="listen on this numeric address (repeatable; port 0: any)",
+    )
     add("--no-mdns", action="store_true", help="neither announce nor look for peers on the local network")
     add("--no-dht", action="store_true", help="use no DHT")
     add("--bootstrap", metavar="HOST:PORT", action="append", default=[], help="dial this peer (repeatable)")

@@ -45,6 +45,7 @@ from swarmd.transport.api import (
     Opened,
 )
 from swarmd.transport.sessions import SessionTable, Verdict
+from swarmd.transport.tcp.buffers import BufferPool
 from swarmd.transport.tcp.session import TcpSession
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Peers:
         self._identity, self._rng, self._clock, self._sink = identity, rng, clock, sink
         self._loop = asyncio.get_running_loop()
         self._table = SessionTable(identity.peer_id, **({"max_sessions": max_sessions} if max_sessions else {}))
+        self._pool = BufferPool()
         self._listeners: list[TcpListener] = []
         self._connections: dict[int, Connection] = {}  # by id of the link
         self._open: dict[PeerId, Connection] = {}
@@ -141,18 +143,20 @@ class Peers:
             connection.join.handle_timer(now)
             self._run_join(connection)
         self._bans.handle_timer(now)
+        self._pool.shrink()
 
     # For groups and transfers -----------------------------------------------------------------------------------
 
-    def add_group(self, group: GroupId, join_key: bytes) -> None:
-        """From now on prove, and accept proofs of, this membership on every session.
-
-        InvalidArgument when there are more than a session can prove.
-        """
+    def check_group(self, group: GroupId) -> None:
+        """InvalidArgument when with this one there would be more than a session can prove."""
         if group not in self._groups and len(self._groups) >= join.MAX_TAGS:
             raise InvalidArgument(
                 f"a node can be in at most {join.MAX_TAGS} groups, single shares included: leave some"
             )
+
+    def add_group(self, group: GroupId, join_key: bytes) -> None:
+        """From now on prove, and accept proofs of, this membership on every session. InvalidArgument as above."""
+        self.check_group(group)
         self._groups[group] = join_key
         for connection in list(self._open.values()):
             connection.join.add_group(group, join_key, self._clock.monotonic())
@@ -191,7 +195,9 @@ class Peers:
             sock = await tcp.connect(address)
         except LocalError as error:
             raise Unreachable(str(error)) from None
-        session = TcpSession(self._identity, self._rng, self._clock.monotonic(), is_initiator=True, wanted=wanted)
+        session = TcpSession(
+            self._identity, self._rng, self._clock.monotonic(), is_initiator=True, wanted=wanted, pool=self._pool
+        )
         try:
             connection = self._adopt(TcpLink(sock, session, self, self._clock, self._loop, self._moved))
         except LocalError as error:
@@ -212,7 +218,7 @@ class Peers:
         if self._stopping or not self._has_room_for(accepted.remote):
             accepted.socket.close()
             return
-        session = TcpSession(self._identity, self._rng, self._clock.monotonic(), is_initiator=False)
+        session = TcpSession(self._identity, self._rng, self._clock.monotonic(), is_initiator=False, pool=self._pool)
         try:
             self._adopt(TcpLink(accepted.socket, session, self, self._clock, self._loop, self._moved)).link.start()
         except LocalError as error:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Container
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from swarmd import __version__
 from swarmd.control import records
 from swarmd.core.addresses import Address
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.daemon.connection import Connection
+from swarmd.daemon.dialer import STRANGER
 from swarmd.daemon.rates import format_rate
 from swarmd.daemon.standing import waiting_of
 from swarmd.daemon.transfer import Transfer, TransferState
@@ -36,6 +41,7 @@ _CAPABILITIES = (
     (Capability.MULTICAST, "multicast"),
 )
 _RATE_PERIOD = 2.0
+_MAX_MISSED = 64  # addresses in the list of peers that lead to nobody: it is for people
 
 
 class Reports:
@@ -44,6 +50,10 @@ class Reports:
         self._measured_at = node.started_at
         self._measured = (0, 0)
         self._rates = (0.0, 0.0)
+        self._resting: set[str] = set()
+        self._resumed_at: dict[str, float] = {}
+        """When transfers that rested (paused, a full disk) went on: until then their silence was none. Both are of
+        transfers that are under way."""
 
     # The node ---------------------------------------------------------------------------------------------------
 
@@ -98,7 +108,7 @@ class Reports:
         progress = node.exchange.progress(transfer.content_id) if transfer.is_active else None
         size = root.total_size if root is not None else None
         have = self._have_bytes(transfer, progress)
-        waiting = waiting_of(transfer, progress, node.now, node.memberships.name(transfer.group))
+        waiting = self._waiting(transfer, progress)
         rate = progress.rate if progress is not None and waiting is None else 0.0
         is_done = transfer.state is TransferState.DONE
         error = transfer.error
@@ -126,6 +136,16 @@ class Reports:
             error=records.Failure(code=error.code, message=str(error)) if error is not None else None,
             sources=self._sources(transfer, progress) if with_sources else [],
         )
+
+    def _waiting(self, transfer: Transfer, progress: Progress | None) -> records.Waiting | None:
+        node = self._node
+        name = node.memberships.name(transfer.group)
+        ended = partial(node.memberships.ended, transfer.groups)
+        waiting = waiting_of(transfer, progress, node.now, name, ended)
+        if waiting is None or transfer.id not in self._resumed_at:
+            return waiting
+        since_s = min(waiting.since_s, max(0.0, node.now - self._resumed_at[transfer.id]))
+        return msgspec.structs.replace(waiting, since_s=since_s)
 
     def _state(self, transfer: Transfer) -> records.TransferState:
         if transfer.is_active and (transfer.is_paused or transfer.standing is not None):
@@ -188,7 +208,7 @@ class Reports:
             publisher=str(record.publisher),
             own=record.publisher == self._node.peer_id,
             created_at=record.created_at,
-            path=source.path if source is not None else None,
+            path=source.path if source is not None and not source.lost else None,
         )
 
     def members(self, group: GroupId) -> records.Members:
@@ -226,10 +246,11 @@ class Reports:
             received_bytes=link.received_bytes,
             sent_bytes=link.sent_bytes,
             rtt_s=link.rtt,
+            error=STRANGER if connection.is_strange(self._node.now) else None,
         )
 
     def peers(self) -> records.Peers:
-        """Connected ones, then the named addresses that lead to nobody now."""
+        """Connected ones, then the named addresses that lead to nobody now, then those of groups without anybody."""
         node = self._node
         listed = [self.peer(connection) for connection in node.peers.connections()]
         for named in node.dialer.named():
@@ -244,13 +265,40 @@ class Reports:
                         error=named.error,
                     )
                 )
-        return records.Peers(peers=listed)
+        return records.Peers(peers=listed + self._missed({peer.address for peer in listed}))
+
+    def _missed(self, listed: Container[str]) -> list[records.Peer]:
+        """Where the members of groups should be in which nobody is connected."""
+        memberships = self._node.memberships
+        missed: dict[str, records.Peer] = {}
+        for group, membership in memberships.all().items():
+            if membership.group.neighbours:
+                continue
+            name = memberships.name(group) or group.short
+            for each in membership.group.ended(self._node.now):
+                address = str(each.address)
+                error = f"reached, but it is not in group {name}" if each.stranger is not None else each.reason
+                peer = str(each.stranger) if each.stranger is not None else None
+                if address not in listed and len(missed) < _MAX_MISSED:
+                    missed[address] = records.Peer(peer_id=peer, address=address, state="waiting", error=error)
+        return list(missed.values())
 
     # Events -----------------------------------------------------------------------------------------------------
 
     def transfer_changed(self, transfer: Transfer, what: str) -> None:
+        self._follow_rest(transfer, what)
         if self._node.hub.is_heard("transfers"):
             self._node.hub.publish("transfers", what, self.transfer(transfer))
+
+    def _follow_rest(self, transfer: Transfer, what: str) -> None:
+        if not transfer.is_active or what == "removed":
+            self._resting.discard(transfer.id)
+            self._resumed_at.pop(transfer.id, None)
+        elif self._state(transfer) == "paused":
+            self._resting.add(transfer.id)
+        elif transfer.id in self._resting:
+            self._resting.discard(transfer.id)
+            self._resumed_at[transfer.id] = self._node.now
 
     def source_changed(self, content_id: ContentId, error: SourceChanged) -> None:
         self._node.serving.source_changed(content_id, error)

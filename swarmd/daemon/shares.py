@@ -11,18 +11,22 @@ import asyncio
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from swarmd.core.errors import AlreadyExists, Conflict, NotFound
+from swarmd.core.errors import AlreadyExists, Conflict, InvalidArgument, LocalError, NotAllowed, NotFound, RemoteError
 from swarmd.core.ids import ContentId, GroupId
+from swarmd.core.names import check_component
+from swarmd.core.ranges import RangeSet
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.serving import Serving, serve_quietly
 from swarmd.daemon.workers import Workers
 from swarmd.groups.records import Record, Share, ShareKind
 from swarmd.groups.tickets import MemberObjectTicket, NamedObject, ObjectTicket
+from swarmd.store.entries import EntryKind
 from swarmd.store.hashing import Progress
 from swarmd.store.share import SharedObject
-from swarmd.store.source import ObjectSource
+from swarmd.store.source import ObjectSource, SourceChanged
 from swarmd.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -52,9 +56,23 @@ class Shares:
             if record.share.content_id == content_id:
                 await serve_quietly(self._serving, record.group_id, content_id, record.share.name)
 
+    async def look(self, objects: Iterable[ContentId], disk: Workers) -> None:
+        """Whether what is served of these is still there: what is not is noticed now, and not when a peer asks for it.
+
+        Of a folder only that it is there is looked at; its files are when they are read.
+        """
+        opened = {content_id: self._serving.source(content_id) for content_id in objects}
+        served = [source for source in opened.values() if source is not None]
+        found = await disk.run(lambda: list(map(_newly_lost, served)))
+        for source, lost in zip(served, found, strict=True):
+            if lost:
+                gone = SourceChanged(source.path, "was changed, or is gone", lost)
+                self._serving.source_changed(source.content_id, gone)
+
     async def share(self, path: str, group: GroupId | None, name: str | None, progress: Progress) -> Shared:
         """Read what has to be read, publish, serve. Reading stops when the caller is cancelled."""
         name = name or os.path.basename(os.path.normpath(path))
+        _check_name(name)
         cancel = threading.Event()
         try:
             shared = await self._slow.run(lambda: self._store.share(path, progress, cancel))
@@ -64,9 +82,13 @@ class Shares:
         kind = ShareKind.FOLDER if shared.is_folder else ShareKind.FILE
         share = Share(name, shared.content_id, shared.size, kind)
         if group is None:
-            group = self._unlisted_group(share) or await self._memberships.create_unlisted()
-        old = self._record(group, share)
-        record = old if old is not None and old.share == share else await self._memberships.publish(group, share)
+            group = self._unlisted_group(share)
+        if group is None:
+            group = await self._memberships.create_unlisted()
+            old, record = None, await self._publish_first(group, share)
+        else:
+            old = self._record(group, share)
+            record = old if old is not None and old.share == share else await self._memberships.publish(group, share)
         if old is not None and old.share.content_id != share.content_id:
             self._serving.withdraw(group, old.share.content_id)
         source = await self._slow.run(lambda: self._store.open_object(shared.content_id))
@@ -81,15 +103,39 @@ class Shares:
             if name in (record.share.name, str(record.share.content_id)) and group in (None, record.group_id)
         ]
         if not found:
-            raise NotFound(f"this node shares nothing named {name!a}: `swarm ls` lists what it does")
+            raise self._not_ours(name, group)
         if len(found) > 1:
-            raise Conflict(f"{name!a} is shared {len(found)} times: say which with --group, or by its content ID")
+            raise Conflict(f"{name!r} is shared {len(found)} times: say which with --group, or by its content ID")
         record = found[0]
         await self._memberships.unpublish(record.group_id, record.share.name)
         self._serving.withdraw(record.group_id, record.share.content_id)
         if not self._memberships.spec(record.group_id).is_listed:
-            await self._memberships.leave(record.group_id)
+            await self._leave_empty(record.group_id)
         return record
+
+    async def _publish_first(self, group: GroupId, share: Share) -> Record:
+        """The one share of a new unlisted group, which is left again when it cannot be made."""
+        try:
+            return await self._memberships.publish(group, share)
+        except LocalError:
+            await self._leave_empty(group)
+            raise
+
+    async def _leave_empty(self, group: GroupId) -> None:
+        try:
+            await self._memberships.leave(group)
+        except LocalError as error:  # it holds nothing; what was asked for is done
+            log.warning("the empty group %s of a single share cannot be left: %s", group.short, error)
+
+    def _not_ours(self, name: str, group: GroupId | None) -> NotFound | NotAllowed:
+        """Why nothing of that name can be unshared here."""
+        for record in self._memberships.records(group):
+            if name in (record.share.name, str(record.share.content_id)):
+                return NotAllowed(
+                    f"{record.share.name!r} is shared by peer {record.publisher.short}, not by this node:"
+                    " only that peer can unshare it"
+                )
+        return NotFound(f"this node shares nothing named {name!r}: `swarm ls` lists what is shared")
 
     def _unlisted_group(self, share: Share) -> GroupId | None:
         """The unlisted group in which we share exactly this already."""
@@ -106,7 +152,7 @@ class Shares:
                 if record.share == share or source is None or self._is_gone(source):
                     return record
                 raise AlreadyExists(
-                    f"this node shares another object named {share.name!a} in this group ({source.path}):"
+                    f"this node shares another object named {share.name!r} in this group ({source.path}):"
                     " give this one another name with --name, or unshare the other"
                 )
         return None
@@ -122,3 +168,17 @@ class Shares:
         if spec.is_listed:
             return MemberObjectTicket(group, named).text()
         return ObjectTicket(spec, named, self._memberships.own_contacts()).text()
+
+
+def _check_name(name: str) -> None:
+    """Before anything is read: hashing for an hour, to be told that the name will not do, helps nobody."""
+    try:
+        check_component(name)
+    except RemoteError as error:
+        raise InvalidArgument(f"{error}: share it under another name with --name") from None
+
+
+def _newly_lost(source: ObjectSource) -> RangeSet:
+    if source.root.kind is EntryKind.FILE or not os.path.lexists(source.path):
+        return source.check()
+    return RangeSet()

@@ -10,7 +10,8 @@ the replicator, and of the store on threads; `state`, `error`, `standing` for wh
     any          an error that waiting does not mend          -> FAILED       (`resume` starts again)
 
 Not a state but a condition of the first two: paused by the user, or standing for a full disk, which ends by itself
-when there is room. One task runs the phases; it is the only one that changes `state`.
+when there is room (`stands`): in the folder or for the database, whichever was full. One task runs the phases; it is
+the only one that changes `state`.
 
 Crash contract: what was written is committed at most COMMIT_PERIOD later (design §7 allows 5 s or 64 MiB), so a
 crash costs no more than that.
@@ -21,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -29,9 +29,11 @@ from swarmd.core.errors import DiskFull, Incomplete, IntegrityError, LocalError,
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.ranges import RangeSet
 from swarmd.daemon.exchange import Exchange
+from swarmd.daemon.stands import Standing, Stands
 from swarmd.daemon.workers import Workers
 from swarmd.replication.pickers import Order
 from swarmd.replication.shape import HASH_PAGE_CHUNKS, MetaKind, Shape
+from swarmd.store.database import StateFull
 from swarmd.store.download import Download
 from swarmd.store.manifest import PageKind, Root
 from swarmd.store.source import ObjectSource
@@ -41,7 +43,6 @@ from swarmd.store.tables.downloads import State as RowState
 log = logging.getLogger(__name__)
 
 COMMIT_PERIOD = 3.0
-_ROOM_PERIOD = 2.0  # how often a full disk is looked at again
 
 
 class TransferState(Enum):
@@ -50,14 +51,6 @@ class TransferState(Enum):
     FINISHING = "finishing"
     DONE = "done"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Why nothing happens although nobody paused it."""
-
-    error: LocalError
-    since: float
 
 
 class TransferObserver(Protocol):
@@ -89,7 +82,7 @@ class Transfer:
         """Everywhere that it is fetched."""
         self.state = TransferState.METADATA
         self.error: LocalError | None = None
-        self.standing: Standing | None = None
+        self._stands = Stands()
         self.is_paused = download.row.paused
         self.is_temporary = False
         self.reused_bytes = 0
@@ -119,6 +112,10 @@ class Transfer:
         return self.download.content_id
 
     @property
+    def standing(self) -> Standing | None:
+        return self._stands.current
+
+    @property
     def is_active(self) -> bool:
         return self.state not in (TransferState.DONE, TransferState.FAILED)
 
@@ -126,7 +123,7 @@ class Transfer:
 
     def start(self) -> None:
         """Fetch, from wherever it was left."""
-        self.state, self.error, self.standing, self._failure = TransferState.METADATA, None, None, None
+        self.state, self.error, self._failure = TransferState.METADATA, None, None
         self.finished.clear()
         self.moved_at = self._exchange.now
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"transfer {self.id}")
@@ -144,22 +141,25 @@ class Transfer:
         self._exchange.detach(self.content_id)
         self._exchange.schedule()
         if self.download.is_prepared:
-            await self._slow.run(self.download.commit)
+            try:
+                await self._slow.run(self.download.commit)
+            except LocalError as error:
+                log.warning("transfer %s: its last chunks are not kept: %s", self.id, error)
 
     async def pause(self) -> None:
         if self.is_paused or self.state is TransferState.DONE:
             return
+        await self._slow.run(lambda: self.download.set_paused(True))
         self.is_paused = True
         self._exchange.replicator.pause(self.content_id, self._exchange.now)
         self._exchange.schedule()
-        await self._slow.run(lambda: self.download.set_paused(True))
         self._tell("paused")
 
     async def resume(self) -> None:
         """Go on: after a pause, and after a failure."""
-        was_paused, self.is_paused = self.is_paused, False
-        if was_paused:
+        if self.is_paused:
             await self._slow.run(lambda: self.download.set_paused(False))
+            self.is_paused = False
         if self.state is TransferState.FAILED or self._task is None or self._task.done():
             if self.state is not TransferState.DONE:
                 self.start()
@@ -172,16 +172,18 @@ class Transfer:
         """Fetch it from members of that group too."""
         if group in self.groups:
             return
+        await self._slow.run(lambda: self.download.set_group(group))
         self.group = group
         self.groups.add(group)
-        await self._slow.run(lambda: self.download.set_group(group))
         if self._exchange.is_attached(self.download):
             self._fetch()
 
-    def leave_group(self, group: GroupId) -> None:
+    async def leave_group(self, group: GroupId) -> None:
         """Nobody of that group is left; there are other groups."""
+        rest = min(self.groups - {group})
+        await self._slow.run(lambda: self.download.set_group(rest))
         self.groups.discard(group)
-        self.group = min(self.groups)
+        self.group = rest
 
     async def wait_for_chunks(self) -> None:
         """Until a further chunk is stored or the transfer ends."""
@@ -217,7 +219,7 @@ class Transfer:
 
     async def _run(self) -> None:
         try:
-            await self._fetch_metadata()
+            await self._standing_for_room(self._fetch_metadata)
             await self._standing_for_room(self._prepare)
             if self.download.row.state is not RowState.FINISHED:
                 await self._fetch_chunks()
@@ -248,14 +250,17 @@ class Transfer:
         self._exchange.detach(self.content_id)
         self._exchange.schedule()
         self._enter(TransferState.FAILED, "failed")
-        await self._slow.run(lambda: self.download.set_error(str(error)))
+        try:
+            await self._slow.run(lambda: self.download.set_error(str(error)))
+        except LocalError as other:
+            log.warning("transfer %s: why it failed is not kept: %s", self.id, other)
 
     async def _fetch_metadata(self) -> None:
         self._check_entries()
         if self._entries_are_here:
             return  # also after a restart: what the replicator is told of chunks needs a prepared download
         self._exchange.attach(self.download)
-        self._fetch()
+        self._refetch()
         while not self._entries_are_here:
             await self._next_news(None)
             self._raise_failure()
@@ -334,17 +339,23 @@ class Transfer:
                 await self._stand(error)
 
     async def _stand(self, error: DiskFull) -> None:
-        self.standing = Standing(error, self._exchange.now)
-        log.warning("transfer %s waits for room: %s", self.id, error)
+        """Until there is room where there was none."""
+        is_news = self._stands.begin(error, self._exchange.now)
+        if is_news:
+            log.warning("transfer %s waits for room: %s", self.id, error)
         self._exchange.replicator.pause(self.content_id, self._exchange.now)
         self._exchange.schedule()
         self._tell("paused")
+        lacks_room = self._store.lacks_room if isinstance(error, StateFull) else self.download.lacks_room
         try:
-            while await self._slow.run(self.download.lacks_room):  # noqa: ASYNC110 (there is no event for it)
-                await asyncio.sleep(_ROOM_PERIOD)
+            await asyncio.sleep(self._stands.period)
+            while await self._slow.run(lacks_room):  # noqa: ASYNC110 (there is no event for it)
+                await asyncio.sleep(self._stands.period)
         finally:
-            self.standing = self._failure = None
-        log.info("transfer %s goes on: there is room again", self.id)
+            self._stands.end(self._exchange.now)
+            self._failure = None
+        if is_news:
+            log.info("transfer %s goes on: there is room again", self.id)
         if not self.is_paused:
             self._exchange.replicator.resume(self.content_id, self._exchange.now)
             self._exchange.schedule()

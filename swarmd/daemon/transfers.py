@@ -15,14 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from swarmd.core.errors import IntegrityError, LocalError, NotFound, RemoteError
+from swarmd.core.errors import AlreadyExists, IntegrityError, LocalError, NotFound, RemoteError
 from swarmd.core.ids import ContentId, GroupId
+from swarmd.core.terminal import escape
 from swarmd.daemon.exchange import Exchange
 from swarmd.daemon.serving import Serving, serve_quietly
 from swarmd.daemon.transfer import Transfer, TransferState
 from swarmd.daemon.workers import Workers
 from swarmd.replication.shape import MetaKind
 from swarmd.store.download import Download
+from swarmd.store.entries import EntryKind
 from swarmd.store.source import ObjectSource, SourceChanged
 from swarmd.store.store import DownloadRequest, Order, Store
 
@@ -59,7 +61,7 @@ class Transfers:
         await self._slow.run(lambda: shutil.rmtree(self._temporary, ignore_errors=True))
         for download in await self._slow.run(self._store.downloads):
             if Path(download.row.target).is_relative_to(self._temporary) or download.row.group_id is None:
-                await self._slow.run(partial(self._store.discard_download, download.id, delete_data=True))
+                await self._discard_left(download.id)
                 continue
             self._adopt(download, download.row.group_id)
 
@@ -82,8 +84,12 @@ class Transfers:
     def get(self, transfer_id: str) -> Transfer:
         transfer = self._transfers.get(transfer_id)
         if transfer is None:
-            raise NotFound(f"there is no transfer {transfer_id!a}: `swarm transfers` lists them")
+            raise NotFound(f"there is no transfer {transfer_id!r}: `swarm transfers` lists them")
         return transfer
+
+    def is_fetched_in(self, group: GroupId) -> bool:
+        """Whether there is a transfer of that group."""
+        return any(group in transfer.groups for transfer in self._transfers.values())
 
     def has(self, transfer: Transfer) -> bool:
         """Whether it is still listed."""
@@ -93,20 +99,34 @@ class Transfers:
         self, group: GroupId, content_id: ContentId, name: str, target: str | None, order: Order, overwrite: bool
     ) -> Transfer:
         """A transfer to `target`/`name` (None: temporary), started; the one that is on its way there already, if
-        any.
+        any, or has put there what still is there.
+
+        AlreadyExists when something else is there, or the object is on its way to somewhere else.
         """
         if target is not None:
-            known = self._to_same_place(content_id, os.path.join(target, name))
+            path = os.path.join(await self._slow.run(partial(os.path.realpath, target)), name)
+            known = await self._to_same_place(content_id, path)
             if known is not None:
-                await known.add_group(group)
+                await self.add_group(known, group)
                 await known.resume()
                 return known
+            await self._slow.run(partial(_check_free, path, overwrite))
+        for other in self.all():
+            if other.content_id == content_id and other.state is not TransferState.DONE:
+                raise AlreadyExists(_way_out(other, target))
         folder = target if target is not None else await self._slow.run(partial(self._make_temporary, content_id))
         request = DownloadRequest(content_id, folder, name, order, group, overwrite)
         transfer = self._adopt(await self._slow.run(partial(self._store.create_download, request)), group)
         transfer.is_temporary = target is None
         self._observer.transfer_changed(transfer, "added")
         return transfer
+
+    async def add_group(self, transfer: Transfer, group: GroupId) -> None:
+        """Fetch it from members of that group too, or serve it to them when it is done."""
+        if group not in transfer.groups:
+            await transfer.add_group(group)
+            if transfer.state is TransferState.DONE:
+                await self._serve(transfer)
 
     async def remove(self, transfer: Transfer, delete_data: bool) -> str | None:
         """Forget it; the path that stays on the disk, if any does.
@@ -120,12 +140,19 @@ class Transfers:
         if self._active.get(content_id) is transfer:
             del self._active[content_id]
         await transfer.stop()
+        try:
+            await self._slow.run(partial(self._store.discard_download, transfer.id, delete_data))
+        except LocalError:
+            self._transfers[transfer.id] = transfer  # it is not forgotten: the next start would find it
+            if not was_done:
+                transfer.start()
+                self._active[content_id] = transfer
+            raise
         if was_done:
             for group in self._serving.groups(content_id):
                 self._serving.withdraw(group, content_id)
         else:
             self._serving.restore(content_id)
-        await self._slow.run(partial(self._store.discard_download, transfer.id, delete_data))
         if transfer.is_temporary:
             await self._slow.run(partial(shutil.rmtree, transfer.download.row.target, ignore_errors=True))
         for other in self.all() if was_done else ():
@@ -139,7 +166,7 @@ class Transfers:
         """Nothing is fetched in this group any more; what was written stays."""
         for transfer in [each for each in self._transfers.values() if group in each.groups and each.is_active]:
             if len(transfer.groups) > 1:
-                transfer.leave_group(group)
+                await transfer.leave_group(group)
             else:
                 await self.remove(transfer, delete_data=False)
 
@@ -181,6 +208,13 @@ class Transfers:
 
     # Inside -----------------------------------------------------------------------------------------------------
 
+    async def _discard_left(self, transfer_id: str) -> None:
+        """What a stream of the last run has left behind; it can wait until there is room for forgetting it."""
+        try:
+            await self._slow.run(partial(self._store.discard_download, transfer_id, delete_data=True))
+        except LocalError as error:
+            log.warning("what is left of transfer %s cannot be deleted yet: %s", transfer_id, error)
+
     async def _serve(self, transfer: Transfer) -> None:
         """What it has fetched."""
         for group in transfer.groups:
@@ -194,17 +228,32 @@ class Transfers:
             transfer.start()
         return transfer
 
-    def _to_same_place(self, content_id: ContentId, path: str) -> Transfer | None:
-        return next(
-            (
-                transfer
-                for transfer in self._transfers.values()
-                if transfer.content_id == content_id
-                and transfer.state is not TransferState.DONE
-                and transfer.download.path == path
-            ),
-            None,
-        )
+    async def _to_same_place(self, content_id: ContentId, path: str) -> Transfer | None:
+        """One that is under way to there; or one that is done, if what it has put there is there unchanged."""
+        there = [each for each in self.all() if each.content_id == content_id and each.download.path == path]
+        for transfer in there:
+            if transfer.state is not TransferState.DONE:
+                return transfer
+        if not there:
+            return None
+        is_unchanged = await self._slow.run(partial(self._is_unchanged, content_id, path))
+        return there[-1] if is_unchanged else None
+
+    def _is_unchanged(self, content_id: ContentId, path: str) -> bool:
+        """Whether the copy there is as it was when it was fetched, as far as `stat` tells."""
+        try:
+            source = self._store.open_object(content_id)
+        except LocalError:
+            return False
+        try:
+            if source.path != path or not os.path.lexists(path) or source.check():
+                return False
+            is_file = source.root.kind is EntryKind.FILE
+            return os.path.getsize(path) == source.root.total_size if is_file else os.path.isdir(path)
+        except OSError:
+            return False
+        finally:
+            source.close()
 
     def _make_temporary(self, content_id: ContentId) -> str:
         """A folder of its own for each, since names may be equal."""
@@ -217,3 +266,40 @@ class Transfers:
                 return str(folder)
             except FileExistsError:
                 number += 1
+
+
+def _check_free(path: str, overwrite: bool) -> None:
+    """AlreadyExists, with every way out, when there is something of that name. The store checks again, and decides."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise AlreadyExists(
+            f"{escape(path)} is there already, and folders are never overwritten: move it elsewhere, or choose another"
+            " folder with -o"
+        )
+    if not overwrite and os.path.lexists(path):
+        raise AlreadyExists(
+            f"{escape(path)} is there already: choose another folder with -o, or replace it with --overwrite"
+        )
+
+
+def _way_out(known: Transfer, target: str | None) -> str:
+    """An object is fetched once at a time: how it stands with that, and what to type to have it here instead."""
+    wanted = "to stream it" if target is None else f"to fetch it to {escape(target)} instead"
+    if known.is_temporary:
+        return (
+            f"transfer {known.id} streams that already, for another `swarm get --stdout`: wait for its end, or"
+            f" `swarm rm {known.id}`, and then this command again"
+        )
+    return (
+        f"transfer {known.id} fetches that already, to {escape(known.download.path)}{_how_it_stands(known)}; {wanted},"
+        f" `swarm rm {known.id} --delete-data` (what it has fetched so far goes), and then this command again"
+    )
+
+
+def _how_it_stands(known: Transfer) -> str:
+    if known.error is not None:
+        return f", and has failed ({known.error}): `swarm resume {known.id}` tries again"
+    if known.standing is not None:
+        return f", and waits for room ({known.standing.error}): it goes on by itself when there is some"
+    if known.is_paused:
+        return f", and is paused: `swarm resume {known.id}` goes on"
+    return f": `swarm transfers {known.id}` shows how far it is"

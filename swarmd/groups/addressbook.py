@@ -10,6 +10,7 @@ somebody holds it; one that is being tried is not due, and an attempt nobody rep
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from swarmd.core.addresses import Address
@@ -24,6 +25,10 @@ DIAL_TIMEOUT = 30.0
 """Seconds: longer than any transport tries."""
 JOIN_GRACE = 15.0
 """Seconds from an answer to the next attempt: long enough for the join proof (10 s) to come or fail."""
+STRANGER_BACKOFF = 120.0
+STRANGER_LIMIT = 900.0
+"""Seconds to the next attempt where somebody answers time and again who does not prove this group: it was left there,
+or the ticket names another one. A member that joins calls by itself."""
 STABLE_PERIOD = 30.0
 """A link that lasted for so many seconds makes the next back-off start from the beginning."""
 
@@ -38,6 +43,12 @@ class Route:
     retry_at: float
     dialing_since: float | None = None
     answered_at: float | None = None
+    stranger: PeerId | None = None
+    """Who answered last and has not proved this group since."""
+    strangers: Backoff | None = None
+    """Made when it happens a second time."""
+    failure: str = ""
+    """Why nobody answered, if the last attempt ended so."""
 
     def due_at(self) -> float:
         """When it may be tried."""
@@ -100,18 +111,37 @@ class AddressBook:
             route.backoff.next_period()  # nobody said what became of the last attempt
         route.dialing_since = now
 
-    def fail(self, address: Address, now: float) -> None:
+    def route(self, address: Address) -> Route:
+        """To be read only."""
+        return self._routes[address]
+
+    def fail(self, address: Address, now: float, reason: str = "") -> None:
         """The attempt failed, or the link through it was lost at once."""
         if (route := self._routes.get(address)) is not None:
             route.dialing_since = None
+            route.stranger, route.failure = None, reason
             route.retry_at = now + route.backoff.next_period()
 
-    def answer(self, address: Address, now: float) -> None:
-        """Somebody answered there; whether it is a member is not known yet."""
+    def answer(self, address: Address, peer: PeerId, now: float) -> float:
+        """`peer` answered there; whether it is a member is not known yet. Until when it is not worth calling, if it
+        answered before and was none."""
+        if (route := self._routes.get(address)) is None:
+            return -math.inf
+        if route.stranger is None:
+            period = JOIN_GRACE + route.backoff.next_period()
+        else:
+            if route.strangers is None:
+                route.strangers = Backoff(STRANGER_BACKOFF, STRANGER_LIMIT, self._rng)
+            period = JOIN_GRACE + route.strangers.next_period()
+        route.dialing_since, route.failure = None, ""
+        route.answered_at, route.stranger = now, peer
+        route.retry_at = now + period
+        return -math.inf if route.strangers is None else route.retry_at
+
+    def prove(self, address: Address) -> None:
+        """Who answered there has proved the group."""
         if (route := self._routes.get(address)) is not None:
-            route.dialing_since = None
-            route.answered_at = now
-            route.retry_at = now + JOIN_GRACE + route.backoff.next_period()
+            route.stranger, route.strangers, route.failure = None, None, ""
 
     def lose(self, address: Address, lasted: float, now: float) -> None:
         """A link to a member there, which lasted for so many seconds, is gone: try again soon."""

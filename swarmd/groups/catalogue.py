@@ -122,10 +122,8 @@ class Catalogue:
             return Change(Outcome.REFUSED, held)
         return self._take(record, wall)
 
-    def publish(
-        self, identity: Identity, share: Share, authorisation: Authorisation | None, wall: float
-    ) -> tuple[Record, Change]:
-        """Sign and take in a share of our own, in the place of one with the same name.
+    def sign_share(self, identity: Identity, share: Share, authorisation: Authorisation | None, wall: float) -> Record:
+        """A record of our own, in the place of one with the same name; it holds when it is given to `adopt`.
 
         NotAllowed when the group does not allow it or this node shares too much already.
         """
@@ -133,7 +131,7 @@ class Catalogue:
         held = self._by_key.get((identity.peer_id, share.name))
         if held is None or held.is_tombstone:
             self._check_room(identity.peer_id)
-        return self._put_own(identity, RecordKind.SHARE, share, authorisation, wall)
+        return self._sign(identity, RecordKind.SHARE, share, authorisation, wall)
 
     def may_publish(self, publisher: PeerId, authorisation: Authorisation | None, wall: float) -> bool:
         """Whether `publish` would be allowed, its bounds aside."""
@@ -143,14 +141,19 @@ class Catalogue:
             return False
         return True
 
-    def unpublish(
-        self, identity: Identity, name: str, authorisation: Authorisation | None, wall: float
-    ) -> tuple[Record, Change]:
-        """Replace our share of that name by a tombstone. NotFound when there is none."""
+    def sign_tombstone(self, identity: Identity, name: str, authorisation: Authorisation | None, wall: float) -> Record:
+        """What replaces our share of that name when it is given to `adopt`. NotFound when there is none."""
         held = self._by_key.get((identity.peer_id, name))
         if held is None or held.is_tombstone:
-            raise NotFound(f"this node shares nothing named {name!a} in this group")
-        return self._put_own(identity, RecordKind.TOMBSTONE, held.share, authorisation or held.authorisation, wall)
+            raise NotFound(f"this node shares nothing named {name!r} in this group")
+        return self._sign(identity, RecordKind.TOMBSTONE, held.share, authorisation or held.authorisation, wall)
+
+    def adopt(self, record: Record, wall: float) -> Change:
+        """Take in a record that this node has signed; STALE when one as new has come for its key meanwhile."""
+        held = self._by_key.get(record.key)
+        if held is not None and not record.supersedes(held):
+            return Change(Outcome.STALE, held)
+        return self._take(record, wall)
 
     def expire(self, wall: float) -> list[Record]:
         """Drop what has had its time; returns what was dropped."""
@@ -159,14 +162,14 @@ class Catalogue:
             self._drop(record)
         return over
 
-    def _put_own(
+    def _sign(
         self,
         identity: Identity,
         kind: RecordKind,
         share: Share,
         authorisation: Authorisation | None,
         wall: float,
-    ) -> tuple[Record, Change]:
+    ) -> Record:
         unsigned = Record(
             group_id=self._spec.group_id,
             certificate=identity.certificate,
@@ -177,8 +180,7 @@ class Catalogue:
             authorisation=authorisation if Right.PUBLISH in self._spec.restricted else None,
             signature=b"",
         )
-        record = unsigned.signed_by(identity)
-        return record, self._take(record, wall)
+        return unsigned.signed_by(identity)
 
     def _next_seq(self, publisher: PeerId, name: str, wall: float) -> int:
         """Higher than any before, even if this node lost its memory and not its clock, or the other way round."""

@@ -33,6 +33,8 @@ MAX_HINTS = 256
 MAX_DIALS = 16
 """Attempts at once in one group: each is a socket."""
 STAGGER_PERIOD = 1.0
+PROOF_PERIOD = 3.0
+"""Seconds from an answer until it is said that no proof came with it: a proof takes one turn of the wire."""
 UNREACHABLE_DIALS = 3
 """Failed attempts since a link was lost, at least one for each address, after which the peer is unreachable."""
 
@@ -57,12 +59,25 @@ class Candidate:
     address: Address
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An address that led to no member when it was tried last, and why: `stranger` answered there and has not proved
+    the group, or nobody did (`reason`, if the driver gave one).
+    """
+
+    address: Address
+    stranger: PeerId | None
+    reason: str
+
+
 @dataclass(slots=True)
 class _Peer:
     addresses: dict[Address, Source] = field(default_factory=dict)
     is_linked: bool = False
     failures: int = 0
     next_dial_at: float = -math.inf
+    strange_until: float = -math.inf
+    """It answered and has not proved the group: not called before, at whichever address."""
 
 
 @dataclass(slots=True)
@@ -170,10 +185,12 @@ class Dialer:
     def open_link(self, peer: PeerId, address: Address | None, now: float) -> None:
         """`peer` is a neighbour now; the session leads to `address`, which we may have dialed."""
         entry = self._peers.setdefault(peer, _Peer())
-        entry.is_linked, entry.failures = True, 0
+        entry.is_linked, entry.failures, entry.strange_until = True, 0, -math.inf
         if address is not None and (hint := self._hints.get(address)) is not None:
             hint.answered_by = peer
             self.note(peer, address, hint.source, now)
+        for known in [*entry.addresses, *(hint for hint in self._hints if self._hints[hint].answered_by == peer)]:
+            self._book.prove(known)
 
     def close_link(self, peer: PeerId, lasted: float, now: float) -> None:
         """The link is gone after so many seconds."""
@@ -185,14 +202,36 @@ class Dialer:
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
         """`peer` answered there; if it is a member and not a neighbour yet, `open_link` follows."""
-        self._book.answer(address, now)
+        strange_until = self._book.answer(address, peer, now)
         if (hint := self._hints.get(address)) is not None:
             hint.answered_by = peer
+        if (entry := self._peers.get(peer)) is not None:
+            if entry.is_linked:
+                self._book.prove(address)
+            else:
+                entry.strange_until = max(entry.strange_until, strange_until)
         self._wake_at = now
 
-    def dial_failed(self, address: Address, now: float) -> list[PeerId]:
+    def ended(self, now: float) -> list[Ended]:
+        """Addresses that led to no member, those first where somebody answered. Neighbours' addresses are left out."""
+        neighbours = {peer for peer, entry in self._peers.items() if entry.is_linked}
+        unlinked = [
+            address for peer, entry in self._peers.items() if peer not in neighbours for address in entry.addresses
+        ]
+        hints = [address for address, hint in self._hints.items() if hint.answered_by not in neighbours]
+        found = [self._ended(address, now) for address in dict.fromkeys([*unlinked, *hints])]
+        return sorted((each for each in found if each is not None), key=lambda each: each.stranger is None)
+
+    def _ended(self, address: Address, now: float) -> Ended | None:
+        route = self._book.route(address)
+        since = now if route.answered_at is None else route.answered_at
+        is_settled = route.strangers is not None or since + PROOF_PERIOD <= now
+        stranger = route.stranger if is_settled else None
+        return Ended(address, stranger, route.failure) if stranger is not None or route.failure else None
+
+    def dial_failed(self, address: Address, now: float, reason: str = "") -> list[PeerId]:
         """Nobody answered there, or not who should. Returns the peers that have become unreachable by that."""
-        self._book.fail(address, now)
+        self._book.fail(address, now, reason)
         self._wake_at = now
         unreachable = []
         for peer in self._book.holders(address):
@@ -242,8 +281,9 @@ class Dialer:
 
     def _due(self, peer: PeerId, entry: _Peer, now: float) -> Candidate | None:
         due = next((address for address in self.addresses(peer) if self._is_due(address, now)), None)
-        if due is not None and now < entry.next_dial_at:
-            self._wake_at = min(self._wake_at, entry.next_dial_at)
+        due_at = max(entry.next_dial_at, entry.strange_until)
+        if due is not None and now < due_at:
+            self._wake_at = min(self._wake_at, due_at)
             return None
         return Candidate(peer, due) if due else None
 

@@ -34,9 +34,9 @@ from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import Rng
 from swarmd.groups import messages
 from swarmd.groups.authorisation import Authorisation
-from swarmd.groups.catalogue import Catalogue
+from swarmd.groups.catalogue import Catalogue, Outcome
 from swarmd.groups.contacts import MAX_ADDRESSES, Contact
-from swarmd.groups.dialer import Candidate, Source
+from swarmd.groups.dialer import Candidate, Ended, Source
 from swarmd.groups.events import AddressObserved, Event, OwnRecordReturned
 from swarmd.groups.exchange import Exchange
 from swarmd.groups.groupspec import GroupSpec
@@ -187,14 +187,18 @@ class Group:
         """A session with `peer` opened at `address`, or there was one already; `open_link` follows its proof."""
         self._membership.dial_succeeded(address, peer, now)
 
-    def dial_failed(self, address: Address, now: float) -> None:
+    def dial_failed(self, address: Address, now: float, reason: str = "") -> None:
         """Nobody answered at `address`, or another peer than the candidate's, or this node itself."""
-        self._membership.dial_failed(address, now)
+        self._membership.dial_failed(address, now, reason)
+
+    def ended(self, now: float) -> list[Ended]:
+        """Addresses that led to no member when they were tried last, and why: strangers first."""
+        return self._membership.ended(now)
 
     # the catalogue
 
-    def set_authorisation(self, authorisation: Authorisation, wall: float) -> None:
-        """What lets this node publish where that is restricted; NotAllowed when it does not hold here."""
+    def check_authorisation(self, authorisation: Authorisation, wall: float) -> None:
+        """NotAllowed when it does not let this node publish here."""
         try:
             authorisation.verify(self.spec.authority, self.group_id)
         except RemoteError as error:
@@ -205,46 +209,58 @@ class Group:
             )
         if not authorisation.is_valid_at(wall):
             raise NotAllowed("this authorisation has expired: ask for a new one")
+
+    def set_authorisation(self, authorisation: Authorisation, wall: float) -> None:
+        """What lets this node publish where that is restricted; NotAllowed when it does not hold here."""
+        self.check_authorisation(authorisation, wall)
         self._authorisation = authorisation
 
     def may_publish(self, wall: float) -> bool:
         """Whether `publish` would be allowed, its bounds aside."""
         return self._catalogue.may_publish(self._identity.peer_id, self._authorisation, wall)
 
-    def publish(self, share: Share, now: float, wall: float) -> Record:
-        """Sign and tell everybody that this node shares something, in the place of what it shared under that name.
+    def sign_share(self, share: Share, wall: float) -> Record:
+        """A record that says that this node shares something, in the place of what it shared under that name.
 
-        NotAllowed when the group or its bounds do not allow it.
+        Nobody knows of it until it is given to `adopt`: the driver writes it down first. NotAllowed when the group or
+        its bounds do not allow it.
         """
-        record, change = self._catalogue.publish(self._identity, share, self._authorisation, wall)
-        self._exchange.announce(record, change, now)
-        return record
+        return self._catalogue.sign_share(self._identity, share, self._authorisation, wall)
 
-    def unpublish(self, name: str, now: float, wall: float) -> Record:
-        """Tell everybody that this node no longer shares what it shared under that name; NotFound if it did not."""
-        record, change = self._catalogue.unpublish(self._identity, name, self._authorisation, wall)
-        self._exchange.announce(record, change, now)
-        return record
+    def sign_tombstone(self, name: str, wall: float) -> Record:
+        """The same for what this node no longer shares under that name; NotFound if it did not."""
+        return self._catalogue.sign_tombstone(self._identity, name, self._authorisation, wall)
 
-    def correct(self, returned: OwnRecordReturned, now: float, wall: float) -> Record | None:
-        """Say what is true where a record of our own came back: we share what we had under that name until now, or
-        nothing.
+    def adopt(self, record: Record, now: float, wall: float) -> bool:
+        """Take in what was signed, and tell everybody. False when a record as new has come meanwhile: sign it anew."""
+        change = self._catalogue.adopt(record, wall)
+        if change.outcome is not Outcome.ADDED:
+            return False
+        self._exchange.announce(record, change, now)
+        return True
+
+    def sign_correction(self, returned: OwnRecordReturned, wall: float) -> Record | None:
+        """What is true where a record of our own came back, for `adopt`: we share what we had under that name until
+        now, or nothing.
 
         What we did not know to be shared is not shared again, though it may still lie here: it may be a share that was
         removed long ago, kept by somebody until the tombstone had had its time.
-        None when there is nothing to say, or it has been said `MAX_CORRECTIONS` times. NotAllowed as of `publish`.
+        None when there is nothing to say, or it has been said `MAX_CORRECTIONS` times. NotAllowed as of `sign_share`.
         """
-        record, previous = returned.record, returned.previous
-        name = record.share.name
+        previous, name = returned.previous, returned.record.share.name
         is_shared = previous is not None and not previous.is_tombstone
-        if self._catalogue.find(*record.key) != record or (record.is_tombstone and not is_shared):
+        if self.held(returned.record) != returned.record or (returned.record.is_tombstone and not is_shared):
             return None
         if self._corrected[name] >= MAX_CORRECTIONS or len(self._corrected) > MAX_CORRECTED:
             return None
         self._corrected[name] += 1
         if previous is not None and is_shared:
-            return self.publish(previous.share, now, wall)
-        return self.unpublish(name, now, wall)
+            return self.sign_share(previous.share, wall)
+        return self.sign_tombstone(name, wall)
+
+    def held(self, record: Record) -> Record | None:
+        """The newest record of the same publisher and name, which may be this one."""
+        return self._catalogue.find(*record.key)
 
     def shares(self) -> list[Record]:
         """Everything that is shared in the group, oldest first."""

@@ -169,9 +169,9 @@ def _fault(spec: GroupSpec) -> str | None:
     if length > NAME_BYTES_LIMIT:
         return f"a group's name has at most {NAME_BYTES_LIMIT} bytes, not {length}"
     if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in spec.name):
-        return f"a group's name is one line without control characters, not {spec.name!a}"
+        return f"a group's name is one line without control characters, not {spec.name!r}"
     if spec.name != spec.name.strip():
-        return f"a group's name does not begin or end with a space, as {spec.name!a} does"
+        return f"a group's name does not begin or end with a space, as {spec.name!r} does"
     if len(spec.secret) != SECRET_BYTES:
         return f"a group's secret has {SECRET_BYTES} bytes"
     if len(spec.authority) not in (0, KEY_BYTES) or len(spec.tag) not in (0, TAG_BYTES):

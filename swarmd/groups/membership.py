@@ -31,7 +31,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.groups.contacts import Contact
-from swarmd.groups.dialer import Candidate, Dialer, Source
+from swarmd.groups.dialer import Candidate, Dialer, Ended, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
 from swarmd.groups.messages import ENTRIES_PER_MESSAGE, MAX_AGE, MAX_GOSSIPED_ADDRESSES, MemberEntry, Members
 from swarmd.groups.topology import target_links
@@ -176,9 +176,13 @@ class Membership:
         """`peer` answered there; if it is a member and not a neighbour yet, `open_link` follows."""
         self._dialer.dial_succeeded(address, peer, now)
 
-    def dial_failed(self, address: Address, now: float) -> None:
+    def ended(self, now: float) -> list[Ended]:
+        """Addresses that led to no member when they were tried last, and why."""
+        return self._dialer.ended(now)
+
+    def dial_failed(self, address: Address, now: float, reason: str = "") -> None:
         """Nobody answered there, or not who should."""
-        for peer in self._dialer.dial_failed(address, now):
+        for peer in self._dialer.dial_failed(address, now, reason):
             member = self._members[peer]
             lost_at = member.lost_at
             if member.is_present and lost_at is not None and member.heard_at <= lost_at:

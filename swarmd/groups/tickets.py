@@ -48,6 +48,9 @@ MAX_CONTACTS = 8
 """Enough that one of them is there; each makes the QR code larger."""
 SIZE_LIMIT = 2**53 - 1
 """The largest integer that every JSON reader takes."""
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+_NOT_WHOLE = "this ticket is not complete, or has a typing error: copy it again whole"
+"""Which of the two it is cannot be told: each ends in a wrong checksum, length or last letter."""
 _IGNORED = dict.fromkeys(map(ord, "-\u00ad\u200b\u2010\u2011\u2060\ufeff"))
 """Hyphens and the invisible characters that copying from a page adds."""
 
@@ -153,9 +156,7 @@ def parse_ticket(text: str) -> Ticket:
     data = _bytes_of(text)
     body, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if len(body) < 2 or _checksum(body) != checksum:
-        raise InvalidArgument(
-            "this ticket has a typing error or is not complete (its checksum does not hold); copy it again, all of it"
-        )
+        raise InvalidArgument(_NOT_WHOLE)
     version, kind = body[0], body[1]
     if version != VERSION:
         raise InvalidArgument(
@@ -198,19 +199,23 @@ def _bytes_of(text: str) -> bytes:
     if len(text) > TEXT_LIMIT:
         raise InvalidArgument(f"a ticket has at most {TEXT_LIMIT} letters; this is something else")
     letters = _squeezed(text)
+    if letters and PREFIX.startswith(letters):
+        raise InvalidArgument(_NOT_WHOLE)
     if not letters.startswith(PREFIX):
         raise InvalidArgument(f"a ticket begins with {PREFIX!r}; this text does not")
     letters = letters.removeprefix(PREFIX)
-    try:
-        data = base64.b32decode(letters.upper().encode("ascii") + b"=" * (-len(letters) % 8))
-    except (binascii.Error, UnicodeEncodeError):
+    if not _LETTERS.issuperset(letters):
         raise InvalidArgument(
             "this ticket has a typing error: after 'swarm:' only the letters a-z and the digits 2-7 are used"
-        ) from None
+        )
+    try:
+        data = base64.b32decode(letters.upper() + "=" * (-len(letters) % 8))
+    except binascii.Error:  # a number of letters that no number of bytes has
+        raise InvalidArgument(_NOT_WHOLE) from None
     if len(data) > TICKET_BYTES_LIMIT:
         raise InvalidArgument(f"a ticket has at most {TICKET_BYTES_LIMIT} bytes; this is something else")
-    if _letters(data) != letters:
-        raise InvalidArgument("this ticket has a typing error in its last letter")
+    if _letters(data) != letters:  # bits of the last letter that are not used
+        raise InvalidArgument(_NOT_WHOLE)
     return data
 
 

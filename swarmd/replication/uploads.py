@@ -332,7 +332,7 @@ class Uploads:
         link = upload.channel.link
         size = MIN_BLOCK_BYTES
         wanted = link.path.rate.value * BLOCK_PERIOD
-        while size < wanted and size < MAX_BLOCK_BYTES:
+        while 2 * size <= wanted and size < MAX_BLOCK_BYTES:
             size *= 2
         size = min(size, upload.length - upload.handed)
         if not self._context.limits.up.take(link.group, size, now):

@@ -29,6 +29,10 @@ _BUSY_TIMEOUT_S = 30.0
 _FULL_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
+class StateFull(DiskFull):
+    """There is no room for the database itself; what a download writes may be on another file system."""
+
+
 class Database:
     """Safe to use from any thread. Queries give rows as tuples."""
 
@@ -58,7 +62,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteUtils]:
-        """All of the block or nothing of it; nested blocks are savepoints. DiskFull when there is no room."""
+        """All of the block or nothing of it; nested blocks are savepoints. StateFull when there is no room."""
         with self._lock, self._translated(), self._sql.atomic() as sql:
             yield sql
 
@@ -84,7 +88,7 @@ class Database:
     def _local_error(self, error: sqlite3.DatabaseError) -> LocalError:
         code = getattr(error, "sqlite_errorcode", None)
         if code in _FULL_CODES:
-            return DiskFull(f"no room left for the database {self.path}: free some space on that file system")
+            return StateFull(f"no room left for the database {self.path}: free some space on that file system")
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return LocalError(f"{self.path} is damaged ({error}): move it away and share and join again")
         return LocalError(f"the database {self.path} cannot be used: {error}")

@@ -40,6 +40,8 @@ from swarmd.store.tree import Tree
 
 _logger = logging.getLogger(__name__)
 _ID_BYTES = 5  # 8 letters of base32
+STATE_ROOM_BYTES = 1 << 20
+"""As much as some hundred commits of a download add to the log of the database before it is written over again."""
 
 Order = Literal["rarest", "lowest"]
 
@@ -108,6 +110,14 @@ class Store:
         self._library.descriptors.close()
         self._database.close()
         os.close(self._lock_file)
+
+    def lacks_room(self) -> bool:
+        """Whether there is too little for the database, which was refused room (StateFull)."""
+        try:
+            room = os.statvfs(self.state_dir)
+        except OSError as error:
+            raise local_error(error, self.state_dir) from error
+        return room.f_bavail * room.f_frsize < STATE_ROOM_BYTES
 
     def close_idle(self) -> None:
         """Close files that nobody used since the last call: call it every half minute or so."""

@@ -76,7 +76,8 @@ def test_what_it_asks_and_that_it_answers(
     outcome = swarm(*arguments)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.strip()
-    assert daemon.calls == [params]
+    also: list[schema.Params] = [schema.GroupListParams()] if arguments == ["status"] else []
+    assert daemon.calls == [params, *also]
     assert type(params) is method.params
 
 
@@ -182,6 +183,24 @@ def test_one_transfer_in_full(daemon: Daemon, swarm: Swarm) -> None:
     assert "have      256 MiB of 1.0 GiB" in text
 
 
+def test_status_tells_groups_from_single_shares(daemon: Daemon, swarm: Swarm) -> None:
+    daemon.answer(schema.STATUS, msgspec.structs.replace(STATUS, groups=7, shares=3))
+    assert "2 sessions, 1 group, 6 single shares, 3 own shares, 1 transfer" in swarm("status").out
+    daemon.answer(schema.STATUS, msgspec.structs.replace(STATUS, groups=1))
+    assert "2 sessions, 1 group, 1 own share, 1 transfer" in swarm("status").out
+    assert json.loads(swarm("status", "--json").out)["groups"] == 1
+
+
+def test_ls_marks_own_shares_that_are_not_served(daemon: Daemon, swarm: Swarm) -> None:
+    gone = msgspec.structs.replace(LISTING, name="gone", own=True)
+    here = msgspec.structs.replace(LISTING, name="here", own=True, path="/srv/here")
+    daemon.answer(schema.LS, records.Listings(shares=[gone, here, LISTING]))
+    _, first, second, third = swarm("ls").out.splitlines()
+    assert first.endswith("not served: changed or gone, share it again")
+    assert second.endswith("/srv/here")
+    assert "not served" not in third
+
+
 def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Result]]:
     evil = transfer(id=EVIL, name=EVIL, group_name=EVIL, target=EVIL, error=records.Failure(code="x", message=EVIL))
     waiting = transfer(name=EVIL, waiting=records.Waiting(code="x", text=EVIL, since_s=9))
@@ -259,7 +278,8 @@ def test_another_user(daemon: Daemon, mode: int) -> None:
     """By the mode of the socket or, where that is careless, by the daemon's own check."""
     os.chmod(daemon.path, mode)
     for folder in Path(daemon.path).parents[:3]:
-        folder.chmod(0o755)
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
     script = (
         "import os, sys, cli.app, cli.node\nfrom cli.main import run\n"
         "os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"

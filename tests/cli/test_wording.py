@@ -85,6 +85,43 @@ def test_tables_are_aligned_in_any_script() -> None:
     assert wording.table(("NAME", "SIZE"), []) == ""
 
 
+LONG = "x" * 255
+
+
+def test_one_long_name_moves_only_its_own_line() -> None:
+    """Where no terminal shows it, nothing is cut, and the other lines stay as narrow as they are."""
+    rows = [("short", "5 B", "films"), (LONG, "10 B", "films"), ("y" * 40, "", "z")]
+    text = wording.table(("NAME", "SIZE", "GROUP"), rows, right="SIZE", crop="NAME")
+    header, short, long, just = text.split("\n")
+    assert header == "NAME" + " " * 38 + "SIZE  GROUP"
+    assert short == "short" + " " * 38 + "5 B  films"
+    assert long == f"{LONG}  10 B  films"
+    assert just == "y" * 40 + " " * 8 + "z"
+
+
+def test_a_terminal_is_not_overrun() -> None:
+    rows = [("short", "5 B", "a" * 52, "films"), (LONG, "10 B", "b" * 52, "日本語" * 20)]
+    text = wording.table(("NAME", "SIZE", "ID", "GROUP"), rows, "SIZE", "NAME GROUP", 120)
+    lines = text.split("\n")
+    assert max(map(wording._cells, lines)) <= 120
+    assert "b" * 52 in lines[2], "what is not to be cut is whole"
+    assert lines[2].startswith("xxxxxx")
+    assert lines[2].count("…") == 2
+    assert lines[1].split() == ["short", "5", "B", "a" * 52, "films"]
+    assert wording.table(("NAME", "ID"), [("short", "b")], "", "NAME", 120) == "NAME   ID\nshort  b"
+
+
+def test_names_stay_recognisable_on_a_terminal_too_narrow() -> None:
+    text = wording.table(("NAME", "ID"), [(LONG, "b" * 52)], "", "NAME", 20)
+    assert text.split("\n")[1] == "x" * 11 + "…  " + "b" * 52
+
+
+@given(st.text(st.sampled_from("a日e\u0301\\x"), max_size=80), st.integers(40, 90))
+def test_any_name_fits_a_terminal(name: str, width: int) -> None:
+    text = wording.table(("NAME", "STATE"), [(name, "done")], "", "NAME", width)
+    assert all(wording._cells(line) <= width for line in text.split("\n"))
+
+
 @pytest.mark.parametrize(
     ("progress", "text"),
     [

@@ -44,7 +44,8 @@ async def _id(params: schema.NoParams, caller: Caller) -> NodeId:
 async def _ask_as(path: str, uid: int, gid: int, groups: str = "") -> Any:
     """What the server tells a process of that user; the folder and the socket are made open to everybody."""
     for folder in Path(path).parents[:3]:
-        folder.chmod(0o755)
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
     os.chmod(path, 0o666)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _ASK, str(uid), str(gid), groups, path, stdout=asyncio.subprocess.PIPE

@@ -96,14 +96,14 @@ async def test_errors_are_what_they_were(tmp_path: Path, client: Sync | Async) -
             await client.call(served.path, schema.WAIT, schema.WaitParams(id="damaged"))
         with pytest.raises(InvalidArgument, match=r"no method 'pause'"):
             await client.call(served.path, schema.PAUSE, schema.TransferParams(id="x"))
-        with pytest.raises(InvalidArgument, match=r"transfer\.read: .*length >= 1"):
+        with pytest.raises(InvalidArgument, match=r"transfer\.read: id must be a text of 1 to 1,024"):
             await client.call(served.path, schema.READ, schema.ReadParams(id="", offset=0))
 
 
 @both
 async def test_what_cannot_be_said_is_refused_before_it_is_sent(tmp_path: Path, client: Sync | Async) -> None:
     async with serving(tmp_path, HANDLERS) as served:
-        with pytest.raises(InvalidArgument, match=r"not UTF-8.*/srv/\\udcff"):
+        with pytest.raises(InvalidArgument, match=r"^/srv/\\udcff.* is not UTF-8"):
             await client.call(served.path, schema.SHARE, schema.ShareParams(path="/srv/\udcff"))
         with pytest.raises(InvalidArgument, match="longer than 256 KiB"):
             await client.call(served.path, schema.SHARE, schema.ShareParams(path="/" + "x" * (1 << 18)))

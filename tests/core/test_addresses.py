@@ -40,6 +40,12 @@ def test_what_is_no_address(text: str) -> None:
         Address.parse(text)
 
 
+@pytest.mark.parametrize("text", ["localhost:5", "nas.local:0", "*:7000"])
+def test_a_name_in_place_of_an_address_is_called_one(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"a name where a numeric IP address is needed: write 192\.0\.2\.1:7000"):
+        Address.parse(text)
+
+
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:

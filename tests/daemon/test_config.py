@@ -223,7 +223,8 @@ def test_every_mistake_is_named_at_once(place: Place) -> None:
         "unknown section [top]; known are node, limits, discovery, control, log",
         "limits must be a section: [limits]",
         "unknown section [loging]; did you mean log?",
-        "node.listen: 'localhost' is not a numeric IP address",
+        "node.listen: 'localhost:2' has a name where a numeric IP address is needed: write 192.0.2.1:7000 or"
+        " [2001:db8::1]:7000 (all of this machine's: 0.0.0.0 and [::])",
         "node.state_dir: 'relative' is not an absolute path (it may start with ~/)",
         "control.socket: 3 is not an absolute path (it may start with ~/)",
         "discovery.mdns: 'yes' is neither true nor false",
@@ -357,3 +358,19 @@ def test_a_reload_applies_limits_and_the_level(place: Place) -> None:
     assert live == ["limits.upload", "limits.download", "limits.groups", "log.level"]
     assert waiting == [key for key in flatten(after) if key not in live]
     assert changed_keys(after, after) == ([], [])
+
+
+@pytest.mark.parametrize("option", ["--config", "--state-dir", "--socket"])
+def test_an_option_that_is_given_empty_means_neither_the_default_nor_this_folder(place: Place, option: str) -> None:
+    (problem,) = place.problems("", option, "")
+    assert problem.startswith(f"{option}: it is empty (a shell variable that is not set?)")
+
+
+@pytest.mark.parametrize("below", ["", "/further/down"])
+def test_a_state_folder_that_is_a_file(place: Place, below: str) -> None:
+    file = place.folder / "file"
+    file.touch()
+    (problem,) = place.problems("", "--state-dir", f"{file}{below}")
+    assert problem == f"--state-dir: node.state_dir: {file} is not a folder; name another one"
+    (place.folder / "link").symlink_to(place.folder)
+    assert place.load("--state-dir", str(place.folder / "link/new")).config.node.state_dir.name == "new"

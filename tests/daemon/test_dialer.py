@@ -35,7 +35,7 @@ class Source:
         given, self.waiting = self.waiting, []
         return given
 
-    def dial_failed(self, address: Address, now: float) -> None:
+    def dial_failed(self, address: Address, now: float, reason: str) -> None:
         self._tell("failed", address)
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:

@@ -12,8 +12,9 @@ from swarmd.core.addresses import Address
 from swarmd.core.clock import ManualClock
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import SystemRng
+from swarmd.daemon.chronicle import FORGET_PERIOD, PRUNE_PERIOD
 from swarmd.daemon.connection import Connection
-from swarmd.daemon.memberships import FORGET_PERIOD, PRUNE_PERIOD, Memberships
+from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.workers import Workers
 from swarmd.groups.contacts import encode_addresses

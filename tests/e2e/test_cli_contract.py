@@ -71,7 +71,7 @@ def test_exit_codes(farm: Farm) -> None:
         (2, node, ("get",)),
         (2, node, ("no-such-command",)),
         (2, node, ("get", "x", "--order", "random")),
-        (2, node, ("peer", "add", "localhost:7927")),
+        (2, node, ("peer", "add", "localhost")),
         (2, node, ("peer", "add", "127.0.0.1:0")),
         (3, nobody, ("status",)),
         (4, node, ("get", "nothing")),
@@ -81,6 +81,7 @@ def test_exit_codes(farm: Farm) -> None:
         (4, node, ("share", farm.folder / "nothing")),
         (4, node, ("unshare", "nothing")),
         (6, node, ("peer", "add", "127.0.0.1:9")),
+        (6, node, ("peer", "add", "localhost:9")),
     ):
         found, said = where.error(*command)
         assert found == code, f"{command}: {said}"
@@ -315,7 +316,7 @@ def test_tables_for_people(farm: Farm) -> None:
     wait_for_share(leecher, "disk.iso")
     leecher.swarm("get", "disk.iso", "-o", leecher.downloads)
     shown = {name: look(leecher) for name, look in LOOKS.items()}
-    assert "1 session, 1 group, 0 shares, 1 transfer" in shown["status"]
+    assert "1 session, 1 group, 0 own shares, 1 transfer" in shown["status"]
     assert "disk.iso  3.0 MiB  100 %  done" in shown["transfers"]
     assert "disk.iso  3.0 MiB  file  films" in shown["ls"]
     assert "films" in shown["group list"]

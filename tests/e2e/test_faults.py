@@ -39,7 +39,7 @@ def test_tickets_that_are_none(farm: Farm) -> None:
     for wrong, said in (
         (ticket[:40] + other + ticket[41:], "typing error"),
         (ticket[:-9], "typing error"),
-        (ticket.replace(ticket[40], "1"), "typing error"),
+        (ticket[:40] + "1" + ticket[41:], "typing error"),
         ("swarm:", "typing error"),
         (with_version(ticket, 2), "version 2, this swarmd knows version 1; upgrade"),
         (group_ticket, "swarm group join"),

@@ -145,3 +145,26 @@ def test_those_who_prove_nothing_are_shown_out_and_hold_nobody_up(farm: Farm) ->
         peer["peer_id"] for peer in seeder.call("peer.list")["peers"] if peer["groups"]
     ]  # the outsider calls again
     assert proven == [leecher.call("id")["peer_id"]]
+
+
+def test_a_share_that_was_unshared_is_told_from_a_machine_that_is_off(farm: Farm) -> None:
+    seeder, leecher = farm.start(2)
+    first = str(seeder.call("share", path=str(farm.file("one", 1000)))["ticket"])
+    second = str(seeder.call("share", path=str(farm.file("two", 1000)))["ticket"])
+    seeder.swarm("unshare", "one")
+    code, said = leecher.error("get", first, "-o", leecher.downloads, "--timeout", "5")
+    assert code == 6
+    assert f"{seeder.address()} was reached but is not in this group: was it unshared" in said
+    (transfer,) = leecher.call("transfers")["transfers"]
+    assert (transfer["waiting"]["code"], transfer["waiting"]["reached"]) == ("no_members", [seeder.address()])
+    (peer,) = leecher.call("peer.list")["peers"]
+    assert (peer["state"], "no group is shared" in peer["error"]) == ("connected", True)
+    leecher.wait_until(lambda: leecher.call("peer.list")["peers"][0]["state"] != "connected", "peers")
+    (peer,) = leecher.call("peer.list")["peers"]
+    assert (peer["address"], "not in group" in peer["error"]) == (seeder.address(), True)
+    leecher.swarm("get", second, "-o", leecher.downloads)
+    seeder.stop()
+    leecher.swarm("rm", transfer["id"])
+    (late,) = farm.start()
+    code, said = late.error("get", second, "-o", late.downloads, "--timeout", "2")
+    assert (code, f"({seeder.address()}: Connection refused)" in said) == (6, True), said

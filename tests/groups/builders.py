@@ -6,8 +6,10 @@ from functools import cache
 
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import SeededRng
-from swarmd.groups.authorisation import Authority, Right
-from swarmd.groups.catalogue import Catalogue
+from swarmd.groups.authorisation import Authorisation, Authority, Right
+from swarmd.groups.catalogue import Catalogue, Change
+from swarmd.groups.events import OwnRecordReturned
+from swarmd.groups.group import Group
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.records import Record, RecordKind, Share, ShareKind
 from swarmd.identity.identity import Identity
@@ -90,3 +92,36 @@ def catalogue(*records: Record) -> Catalogue:
     for each in records:
         held.put(each, WALL)
     return held
+
+
+def publish_in(
+    held: Catalogue, publisher: Identity, what: Share, authorisation: Authorisation | None, wall: float
+) -> tuple[Record, Change]:
+    """What a member does that need not write anything down: signed and taken in."""
+    made = held.sign_share(publisher, what, authorisation, wall)
+    return made, held.adopt(made, wall)
+
+
+def unpublish_in(
+    held: Catalogue, publisher: Identity, name: str, authorisation: Authorisation | None, wall: float
+) -> tuple[Record, Change]:
+    made = held.sign_tombstone(publisher, name, authorisation, wall)
+    return made, held.adopt(made, wall)
+
+
+def publish(made: Group, what: Share, now: float, wall: float) -> Record:
+    signed = made.sign_share(what, wall)
+    assert made.adopt(signed, now, wall)
+    return signed
+
+
+def unpublish(made: Group, name: str, now: float, wall: float) -> Record:
+    signed = made.sign_tombstone(name, wall)
+    assert made.adopt(signed, now, wall)
+    return signed
+
+
+def correct(made: Group, returned: OwnRecordReturned, now: float, wall: float) -> Record | None:
+    signed = made.sign_correction(returned, wall)
+    assert signed is None or made.adopt(signed, now, wall)
+    return signed

@@ -24,7 +24,7 @@ from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.records import Record
 from swarmd.identity.identity import Identity
 
-from .builders import WALL, identity, share, spec
+from .builders import WALL, identity, publish, share, spec, unpublish
 
 LATENCIES = (0.002, 0.080)
 """Seconds, one way: a LAN to another continent."""
@@ -125,12 +125,12 @@ class Simulation:
         return sorted((one, other) for one, other in pairs)
 
     def publish(self, number: int, name: str, content: int = 1) -> Record:
-        made = self.nodes[number].group.publish(share(name, content), self.now, WALL + self.now)
+        made = publish(self.nodes[number].group, share(name, content), self.now, WALL + self.now)
         self._pump(number)
         return made
 
     def unpublish(self, number: int, name: str) -> None:
-        self.nodes[number].group.unpublish(name, self.now, WALL + self.now)
+        unpublish(self.nodes[number].group, name, self.now, WALL + self.now)
         self._pump(number)
 
     def run(self, seconds: float) -> None:

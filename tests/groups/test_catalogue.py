@@ -20,11 +20,13 @@ from .builders import (
     authority,
     catalogue,
     identity,
+    publish_in,
     record,
     restricted_spec,
     share,
     spec,
     tombstone,
+    unpublish_in,
 )
 
 
@@ -90,7 +92,7 @@ def test_without_replication_there_are_no_shares() -> None:
     with pytest.raises(RemoteError, match="without replication"):
         held.put(record(group_id=chat.group_id), WALL)
     with pytest.raises(NotAllowed, match="without replication"):
-        held.publish(identity(1), share(), None, WALL)
+        publish_in(held, identity(1), share(), None, WALL)
     assert not held.may_publish(identity(1).peer_id, None, WALL)
 
 
@@ -102,13 +104,13 @@ def test_an_authorisation_nobody_asked_for_is_refused() -> None:
 
 def test_publishing_and_unpublishing_our_own() -> None:
     held = catalogue()
-    first, change = held.publish(identity(1), share(), None, WALL)
+    first, change = publish_in(held, identity(1), share(), None, WALL)
     assert (change.outcome, change.previous) == (Outcome.ADDED, None)
     first.verify()
-    second, change = held.publish(identity(1), share(number=2), None, WALL)
+    second, change = publish_in(held, identity(1), share(number=2), None, WALL)
     assert change.previous == first
     assert second.seq > first.seq
-    removed, change = held.unpublish(identity(1), "disk.iso", None, WALL)
+    removed, change = unpublish_in(held, identity(1), "disk.iso", None, WALL)
     assert change.previous == second
     assert removed.is_tombstone
     assert removed.seq > second.seq
@@ -121,15 +123,15 @@ def test_unpublishing_what_is_not_there() -> None:
     held = catalogue(record(2), tombstone(1, name="gone"))
     for name in ("disk.iso", "gone", "never"):
         with pytest.raises(NotFound, match=name):
-            held.unpublish(identity(1), name, None, WALL)
+            unpublish_in(held, identity(1), name, None, WALL)
 
 
 def test_seq_rises_even_when_the_clock_goes_back_or_the_memory_is_lost() -> None:
     held = catalogue()
-    first, _ = held.publish(identity(1), share(), None, WALL)
-    second, _ = held.publish(identity(1), share(), None, WALL - 9 * DAY)
+    first, _ = publish_in(held, identity(1), share(), None, WALL)
+    second, _ = publish_in(held, identity(1), share(), None, WALL - 9 * DAY)
     assert second.seq == first.seq + 1
-    after_loss, _ = catalogue().publish(identity(1), share(), None, WALL + 1)
+    after_loss, _ = publish_in(catalogue(), identity(1), share(), None, WALL + 1)
     assert after_loss.seq > second.seq
 
 
@@ -148,7 +150,7 @@ def restricted_record(publisher: int, given: Authorisation | None) -> Record:
 
 def test_who_is_authorised_publishes_in_a_restricted_group() -> None:
     held = Catalogue(restricted_spec())
-    made, _ = held.publish(identity(1), share(), authorised(1), WALL)
+    made, _ = publish_in(held, identity(1), share(), authorised(1), WALL)
     assert held.may_publish(identity(1).peer_id, authorised(1), WALL)
     assert put(Catalogue(restricted_spec()), made) is Outcome.ADDED
     assert put(Catalogue(restricted_spec()), restricted_record(2, authorised(2))) is Outcome.ADDED
@@ -170,7 +172,7 @@ def test_who_is_not_authorised_does_not(given: Authorisation | None, told: str) 
         held.put(restricted_record(1, given), WALL)
     assert caught.value.penalty == 10
     with pytest.raises(NotAllowed):
-        held.publish(identity(1), share(), given, WALL)
+        publish_in(held, identity(1), share(), given, WALL)
     assert not held.may_publish(identity(1).peer_id, given, WALL)
     assert len(held) == 0
 
@@ -178,7 +180,7 @@ def test_who_is_not_authorised_does_not(given: Authorisation | None, told: str) 
 def test_where_only_posting_is_restricted_all_publish_and_show_no_authorisation() -> None:
     posting = replace(restricted_spec(), restricted=Right.POST)
     given = authority().authorise(posting.group_id, identity(1).peer_id, Right.POST)
-    made, _ = Catalogue(posting).publish(identity(1), share(), given, WALL)
+    made, _ = publish_in(Catalogue(posting), identity(1), share(), given, WALL)
     assert made.authorisation is None
     assert put(Catalogue(posting), made) is Outcome.ADDED
 
@@ -192,13 +194,13 @@ def test_shares_go_when_the_authorisation_expires_and_do_not_come_back() -> None
     assert held.shares() == []
     assert put(held, made, WALL + DAY) is Outcome.REFUSED
     with pytest.raises(NotAllowed, match="expired"):
-        held.publish(identity(1), share(), authorised(1), WALL + DAY)
+        publish_in(held, identity(1), share(), authorised(1), WALL + DAY)
 
 
 def test_a_longer_authorisation_brings_a_new_record_in() -> None:
     held = Catalogue(restricted_spec())
-    held.publish(identity(1), share(), authorised(1), WALL)
-    renewed, change = held.publish(identity(1), share(), authorised(1, WALL + 9 * DAY), WALL + 1)
+    publish_in(held, identity(1), share(), authorised(1), WALL)
+    renewed, change = publish_in(held, identity(1), share(), authorised(1, WALL + 9 * DAY), WALL + 1)
     assert change.previous is not None
     assert held.expire(WALL + 2 * DAY) == []
     assert held.shares() == [renewed]
@@ -238,10 +240,10 @@ def test_a_publisher_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert put(held, record(1, name="0", seq=2)) is Outcome.ADDED
     assert put(held, record(2, name="another's")) is Outcome.ADDED
     with pytest.raises(NotAllowed, match="limit"):
-        held.publish(identity(1), share("one more"), None, WALL)
-    held.publish(identity(1), share("1"), None, WALL)
-    held.unpublish(identity(1), "2", None, WALL)
-    held.publish(identity(1), share("one more"), None, WALL)
+        publish_in(held, identity(1), share("one more"), None, WALL)
+    publish_in(held, identity(1), share("1"), None, WALL)
+    unpublish_in(held, identity(1), "2", None, WALL)
+    publish_in(held, identity(1), share("one more"), None, WALL)
 
 
 def test_a_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +253,7 @@ def test_a_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert put(held, tombstone(1)) is Outcome.ADDED
     assert put(held, record(4)) is Outcome.ADDED
     with pytest.raises(NotAllowed, match="limit"):
-        held.publish(identity(5), share(), None, WALL)
+        publish_in(held, identity(5), share(), None, WALL)
 
 
 def test_the_oldest_tombstones_of_a_publisher_go_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,16 @@ from swarmd.core.addresses import Address
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import SeededRng
 from swarmd.groups import dialer as module
-from swarmd.groups.addressbook import BACKOFF_LIMIT, DIAL_TIMEOUT, JOIN_GRACE, STABLE_PERIOD
+from swarmd.groups.addressbook import (
+    BACKOFF_LIMIT,
+    DIAL_TIMEOUT,
+    JOIN_GRACE,
+    STABLE_PERIOD,
+    STRANGER_BACKOFF,
+    STRANGER_LIMIT,
+)
 from swarmd.groups.contacts import MAX_ADDRESSES
-from swarmd.groups.dialer import STAGGER_PERIOD, Candidate, Dialer, Source
+from swarmd.groups.dialer import PROOF_PERIOD, STAGGER_PERIOD, Candidate, Dialer, Ended, Source
 
 from .builders import peer_id
 
@@ -329,3 +337,42 @@ def test_where_somebody_answered_stays() -> None:
     made.withdraw_hint(at(1))
     made.dial_failed(at(1), 1.0)
     assert ask(made, BACKOFF_LIMIT) == [Candidate(None, at(1))]
+
+
+def test_who_answers_and_does_not_prove_the_group_is_called_every_few_minutes_at_most() -> None:
+    """Once soon again, for a session may be lost; then not for minutes, at none of its addresses."""
+    made, calls, now = dialer(a=at(1)), [], 0.0
+    made.note(A, at(2), Source.GOSSIP, 0.0)
+    while now < 4 * STRANGER_LIMIT:
+        for candidate in ask(made, now):
+            calls.append(now)
+            made.dial_succeeded(candidate.address, A, now)
+        now = max(made.next_deadline(), now + 0.5)
+    late = [call for call in calls if call > 2 * JOIN_GRACE + 5]
+    pauses = [after - before for before, after in pairwise(late) if after - before > STAGGER_PERIOD]
+    assert len(calls) - len(late) <= 4 and late[0] >= STRANGER_BACKOFF / 2
+    assert min(pauses) >= STRANGER_BACKOFF / 2 and max(pauses) >= STRANGER_LIMIT / 2
+    made.open_link(A, None, now)
+    made.close_link(A, STABLE_PERIOD, now)
+    assert ask(made, now + 2.0), "it is a member after all"
+
+
+def test_it_is_remembered_how_each_address_ended() -> None:
+    made = dialer(a=at(1), b=at(2), c=at(3))
+    made.hint(at(4), Source.TICKET, 0.0)
+    ask(made, 0.0)
+    assert made.ended(0.0) == []
+    made.dial_failed(at(2), 0.0, "192.0.2.2:7927: Connection refused")
+    made.dial_succeeded(at(1), A, 0.0)
+    made.dial_succeeded(at(3), C, 0.0)
+    made.dial_succeeded(at(4), peer_id(4), 0.0)
+    made.open_link(C, at(3), 0.1)
+    refused = Ended(at(2), None, "192.0.2.2:7927: Connection refused")
+    assert made.ended(1.0) == [refused], "a proof may be under way"
+    assert made.ended(PROOF_PERIOD) == [Ended(at(1), A, ""), Ended(at(4), peer_id(4), ""), refused]
+    made.open_link(A, at(1), 5.0)
+    made.open_link(peer_id(4), at(4), 5.0)
+    made.dial_succeeded(at(2), B, 5.0)
+    assert made.ended(5.0) == []
+    made.dial_failed(at(2), 20.0, "gone")
+    assert made.ended(30.0) == [Ended(at(2), None, "gone")]

@@ -29,7 +29,7 @@ from swarmd.groups.messages import Compare, Gone, Inventory, Offer, Records, Req
 from swarmd.groups.reconciliation import ROOT, Listing, Summary
 from swarmd.groups.records import Record
 
-from .builders import WALL, catalogue, identity, record, share, spec, tombstone
+from .builders import WALL, catalogue, identity, publish_in, record, share, spec, tombstone, unpublish_in
 
 
 class Net:
@@ -61,13 +61,13 @@ class Net:
 
     def publish(self, number: int, name: str, content: int = 1) -> Record:
         exchange = self.exchanges[number]
-        made, change = exchange.catalogue.publish(identity(number), share(name, content), None, WALL + self.now)
+        made, change = publish_in(exchange.catalogue, identity(number), share(name, content), None, WALL + self.now)
         exchange.announce(made, change, self.now)
         return made
 
     def unpublish(self, number: int, name: str) -> Record:
         exchange = self.exchanges[number]
-        made, change = exchange.catalogue.unpublish(identity(number), name, None, WALL + self.now)
+        made, change = unpublish_in(exchange.catalogue, identity(number), name, None, WALL + self.now)
         exchange.announce(made, change, self.now)
         return made
 

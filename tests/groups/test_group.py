@@ -35,13 +35,16 @@ from .builders import (
     WALL,
     authority,
     content_id,
+    correct,
     identity,
     peer_id,
+    publish,
     record,
     restricted_spec,
     share,
     spec,
     tombstone,
+    unpublish,
 )
 
 NOTHING = Status(0, sha256(b"").digest()[:16])
@@ -138,9 +141,9 @@ def test_new_addresses_are_told_to_neighbours() -> None:
 
 def test_sharing_and_finding() -> None:
     one, other = pair()
-    made = one.publish(share("a.iso", 1), 1.0, WALL)
-    one.publish(share("b.iso", 2), 1.0, WALL + 1)
-    other.publish(share("a.iso", 3), 1.0, WALL + 2)
+    made = publish(one, share("a.iso", 1), 1.0, WALL)
+    publish(one, share("b.iso", 2), 1.0, WALL + 1)
+    publish(other, share("a.iso", 3), 1.0, WALL + 2)
     pump({1: one, 2: other})
     assert one.shares() == other.shares()
     assert [each.share.content_id for each in one.find_shares(name="a.iso")] == [content_id(3), content_id(1)]
@@ -148,12 +151,12 @@ def test_sharing_and_finding() -> None:
     assert other.find_shares(name="b.iso", content_id=content_id(1)) == []
     with pytest.raises(InvalidArgument):
         one.find_shares()
-    removed = one.unpublish("a.iso", 2.0, WALL + 3)
+    removed = unpublish(one, "a.iso", 2.0, WALL + 3)
     pump({1: one, 2: other})
     assert len(other.shares()) == 2
     assert [event for event in events(other) if isinstance(event, RecordStored)][-1] == RecordStored(removed)
     with pytest.raises(NotFound):
-        other.unpublish("b.iso", 2.0, WALL)
+        unpublish(other, "b.iso", 2.0, WALL)
 
 
 def returned(made: Group) -> list[OwnRecordReturned]:
@@ -175,7 +178,7 @@ def test_what_was_forgotten_is_not_shared_any_more() -> None:
     """A share that comes back may have been removed long ago: whether its data is still here is no reason to share."""
     lost = record(1, seq=2**45)
     one, other, event = after_a_loss(lost)
-    correction = one.correct(event, 0.0, WALL)
+    correction = correct(one, event, 0.0, WALL)
     assert correction is not None
     assert (correction.is_tombstone, correction.seq) == (True, lost.seq + 1)
     pump({1: one, 2: other})
@@ -187,7 +190,7 @@ def test_what_is_still_shared_displaces_what_came_back() -> None:
     """After a restore of the state from a backup, or when the clock was put back."""
     lost = record(1, number=2, seq=2**45)
     one, other, event = after_a_loss(lost, kept=(record(1, number=1, seq=1),))
-    correction = one.correct(event, 0.0, WALL)
+    correction = correct(one, event, 0.0, WALL)
     assert correction is not None
     assert (correction.share, correction.seq) == (share(number=1), lost.seq + 1)
     pump({1: one, 2: other})
@@ -198,27 +201,27 @@ def test_what_is_shared_displaces_a_tombstone_that_came_back() -> None:
     kept = record(1, seq=1)
     one, other, event = after_a_loss(tombstone(1, seq=2**45), kept=(kept,))
     assert other.shares() == []
-    one.correct(event, 0.0, WALL)
+    correct(one, event, 0.0, WALL)
     pump({1: one, 2: other})
     assert [each.share for each in other.shares()] == [kept.share]
 
 
 def test_what_was_unshared_stays_so() -> None:
     one, other, event = after_a_loss(record(1, seq=2**45), kept=(tombstone(1, seq=2),))
-    one.correct(event, 0.0, WALL)
+    correct(one, event, 0.0, WALL)
     pump({1: one, 2: other})
     assert other.shares() == []
 
 
 def test_a_tombstone_that_comes_back_is_true_already() -> None:
     one, _, event = after_a_loss(tombstone(1, seq=2**45))
-    assert one.correct(event, 0.0, WALL) is None
+    assert correct(one, event, 0.0, WALL) is None
 
 
 def test_what_has_been_replaced_meanwhile_needs_no_correction() -> None:
     one, _, event = after_a_loss(record(1, seq=2**45))
-    newer = one.publish(share(number=3), 0.0, WALL)
-    assert one.correct(event, 0.0, WALL) is None
+    newer = publish(one, share(number=3), 0.0, WALL)
+    assert correct(one, event, 0.0, WALL) is None
     assert one.shares() == [newer]
 
 
@@ -226,11 +229,11 @@ def test_two_nodes_with_one_identity_do_not_correct_each_other_for_ever() -> Non
     """Somebody copied the state folder: both tell a third one."""
     twins = [group(1), group(1)]
     for number, twin in enumerate(twins):
-        twin.publish(share(number=number), 0.0, WALL)
+        publish(twin, share(number=number), 0.0, WALL)
     n_corrections = 0
     while events_of := [(twin, event) for twin in twins for event in _exchanged(twin, twins)]:
         for twin, event in events_of:
-            n_corrections += twin.correct(event, 0.0, WALL) is not None
+            n_corrections += correct(twin, event, 0.0, WALL) is not None
     assert 0 < n_corrections <= 2 * MAX_CORRECTIONS
 
 
@@ -264,11 +267,11 @@ def test_restricted_groups_need_an_authorisation() -> None:
     one, other = pair(restricted_spec())
     assert not one.may_publish(WALL)
     with pytest.raises(NotAllowed, match="only authorised members"):
-        one.publish(share(), 1.0, WALL)
+        publish(one, share(), 1.0, WALL)
     given = authority().authorise(one.group_id, identity(1).peer_id, Right.PUBLISH, int((WALL + DAY) * 1000))
     one.set_authorisation(given, WALL)
     assert one.may_publish(WALL)
-    made = one.publish(share(), 1.0, WALL)
+    made = publish(one, share(), 1.0, WALL)
     pump({1: one, 2: other})
     assert other.shares() == [made]
     other.handle_timer(EXPIRY_PERIOD, WALL + DAY)
@@ -290,7 +293,7 @@ def test_authorisations_that_do_not_hold() -> None:
 def test_a_closed_link_is_forgotten_and_dialed_again() -> None:
     one, other = pair()
     events(one)
-    one.publish(share(), 50.0, WALL)
+    publish(one, share(), 50.0, WALL)
     one.close_link(identity(2).peer_id, 50.0)
     one.close_link(identity(2).peer_id, 50.0)
     assert one.messages_to_send() == []
@@ -401,7 +404,7 @@ def test_a_hostile_neighbour_disturbs_nothing(data: bytes, told: str) -> None:
     with pytest.raises(RemoteError, match=told):
         one.receive_message(MALLORY, data, 1.0, WALL)
     one.close_link(MALLORY, 1.0)
-    made = other.publish(share(), 2.0, WALL)
+    made = publish(other, share(), 2.0, WALL)
     pump({1: one, 2: other}, 2.0)
     assert one.shares() == [made]
     assert ShareAdded(made, None) in events(one)
@@ -437,3 +440,31 @@ def test_any_bytes_are_taken_or_a_remote_error(messages: list[bytes | tuple[int,
             return
         made.messages_to_send()
         made.handle_timer(2.0, WALL)
+
+
+def test_what_is_signed_holds_for_nobody_until_it_is_adopted() -> None:
+    """The driver writes it down in between."""
+    one, other = group(1), group(2)
+    link(one, 1, other, 2)
+    pump({1: one, 2: other})
+    signed = one.sign_share(share(), WALL)
+    pump({1: one, 2: other})
+    assert one.shares() == other.shares() == []
+    assert one.adopt(signed, 0.0, WALL)
+    pump({1: one, 2: other})
+    assert other.shares() == [signed]
+    removal = one.sign_tombstone("disk.iso", WALL)
+    pump({1: one, 2: other})
+    assert other.shares() == [signed]
+    assert one.adopt(removal, 0.0, WALL)
+    assert one.shares() == []
+
+
+def test_what_was_signed_before_a_newer_one_came_is_not_adopted() -> None:
+    one = group(1)
+    early = one.sign_share(share(number=1), WALL)
+    newer = publish(one, share(number=2), 0.0, WALL + 1)
+    events(one)
+    assert not one.adopt(early, 0.0, WALL)
+    assert one.shares() == [newer] == [one.held(early)]
+    assert events(one) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from swarmd.replication import messages
 from swarmd.replication.fetch import MAX_OPEN_BYTES
 from swarmd.replication.messages import MAX_COMING_MS, Status
-from swarmd.replication.pacing import DELAY_PERIOD, Downlink
+from swarmd.replication.pacing import DELAY_PERIOD, RATE_PERIOD, Downlink, Path, Uplink
 
 LOOK_PERIOD = 0.1
 
@@ -44,3 +44,25 @@ def test_what_it_says_fits_a_message(steps: list[tuple[float, float]]) -> None:
 def test_the_status_of_any_line_can_be_read() -> None:
     said = Status(2**62, 2**39, 2**39, MAX_COMING_MS)
     assert list(messages.decode_packet(messages.encode(said))) == [said]
+
+
+@pytest.mark.parametrize("batch", [0.001, 0.02, 0.1])
+def test_the_rate_of_our_line_is_not_overstated_when_receipts_come_in_batches(batch: float) -> None:
+    """Fifteen peers, each reporting once in a batch, at its own moment; the line carries a megabyte a second."""
+    rate, block, n_peers = 1e6, 10_000, 15
+    uplink = Uplink(0.0)
+    paths = [Path(uplink, 0.0) for _ in range(n_peers)]
+    arrived, reported_at = [0] * n_peers, [index * batch / n_peers for index in range(n_peers)]
+    now, turn = 0.0, 0
+    for path in paths:
+        path.sent(block, now)
+    while now < 3 * RATE_PERIOD:
+        now += block / rate
+        arrived[turn % n_peers] += block
+        paths[turn % n_peers].sent(block, now)
+        turn += 1
+        for index, path in enumerate(paths):
+            if now - reported_at[index] >= batch:
+                reported_at[index] = now
+                path.received(arrived[index], now)
+    assert uplink.rate.value == pytest.approx(rate, rel=0.25)

@@ -9,6 +9,7 @@ import pytest
 
 from swarmd.core.errors import DiskFull
 from swarmd.core.ranges import RangeSet
+from swarmd.store.database import StateFull
 from swarmd.store.source import ObjectSource
 from swarmd.store.store import DownloadRequest, Store
 from swarmd.store.tables.downloads import State
@@ -88,13 +89,15 @@ def test_a_state_folder_without_room(
     download = prepared(store, source, target)
     filler = fill(small_disk)
     give_chunks(source, download)
-    with pytest.raises(DiskFull, match="no room left for the database"):
+    with pytest.raises(StateFull, match="no room left for the database"):
         for _ in range(1000):  # the log of the database has some room of its own
             download.set_error("x" * 5000)
     with pytest.raises(DiskFull):
         download.commit()
     assert download.have == RangeSet.single(0, 5)
+    assert store.lacks_room() and not download.lacks_room(), "it is not the target that is full"
     filler.unlink()
+    assert not store.lacks_room()
     download.commit()
     assert download.uncommitted_bytes == 0
     download.finish()

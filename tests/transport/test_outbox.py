@@ -282,3 +282,18 @@ def test_any_frames_are_taken_or_the_peers_fault(steps: list[tuple[FrameType, in
                 inbox.receive(flow, flags, memoryview(data), record_bytes)
     except RemoteError:
         return
+
+
+def test_a_message_somewhat_larger_than_a_record_is_not_cut() -> None:
+    outbox = Outbox()
+    flow = SendFlow(2, Priority.BULK, False, b"")
+    outbox.open(flow)
+    outbox.fill(1000)
+    for size in (150_000, 30_000, 80_000, 300_000):
+        outbox.add(flow, [bytes(size)])
+    sizes = []
+    while outbox:
+        sizes.append(sum(map(len, outbox.fill(100_000, 200_000))))
+    assert sizes[:2] == [150_000 + HEADER_BYTES, 30_000 + 80_000 + 2 * HEADER_BYTES]
+    assert len(sizes) == 5, "300,000 bytes take three records whatever is done"
+    assert max(sizes) <= 200_000

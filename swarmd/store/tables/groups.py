@@ -46,14 +46,17 @@ class GroupsTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, row: GroupRow) -> None:
-        self._database.execute(
-            """INSERT INTO groups (group_id, spec, authorisation, authority, is_listed, joined_at)
-            VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (group_id) DO UPDATE SET spec = excluded.spec,
-            authorisation = excluded.authorisation, authority = excluded.authority, is_listed = excluded.is_listed,
-            joined_at = excluded.joined_at""",
-            (row.group_id, row.spec, row.authorisation, row.authority, row.is_listed, row.joined_at),
-        )
+    def put(self, row: GroupRow, members: Iterable[MemberRow] = (), wall: float = 0.0) -> None:
+        """Add or replace the group, and add these members as of `wall`: all of it or nothing."""
+        with self._database.transaction():
+            self._database.execute(
+                """INSERT INTO groups (group_id, spec, authorisation, authority, is_listed, joined_at)
+                VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (group_id) DO UPDATE SET spec = excluded.spec,
+                authorisation = excluded.authorisation, authority = excluded.authority, is_listed = excluded.is_listed,
+                joined_at = excluded.joined_at""",
+                (row.group_id, row.spec, row.authorisation, row.authority, row.is_listed, row.joined_at),
+            )
+            MembersTable(self._database).put(row.group_id, members, wall)
 
     def get(self, group_id: GroupId) -> GroupRow | None:
         return next(iter(self._select("WHERE group_id = ?", (group_id,))), None)

@@ -81,6 +81,8 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._ready: tuple[deque[SendFlow], ...] = tuple(deque() for _ in Priority)
         self._urgent_first = tuple(reversed(self._ready))
+        self._limit = self._slack = 0  # of the record being filled
+        self._is_begun = False
         self.queued_bytes = 0
         self.sent: deque[MessageSent] = deque()
 
@@ -118,21 +120,27 @@ class Outbox:
             flow.scheduled = True
             self._ready[flow.priority].append(flow)
 
-    def fill(self, limit: int) -> list[bytes | memoryview]:
-        """Plain text of the next record in its pieces, at most `limit` bytes; none when there is nothing to send."""
+    def fill(self, limit: int, most: int = 0) -> list[bytes | memoryview]:
+        """Plain text of the next record in its pieces, at most `limit` bytes; none when there is nothing to send.
+
+        `most`, if that is more: what a single message may make of it that would else be cut in two.
+        """
         pieces: list[bytes | memoryview] = []
         room = limit
+        self._limit, self._slack = limit, max(0, most - limit)
         while self._frames and len(self._frames[0]) <= room:
             frame = self._frames.popleft()
             room -= len(frame)
             pieces.append(frame)
         if not self._frames:
             for queue in self._urgent_first:
+                self._is_begun = False
                 while queue and room > HEADER_BYTES:
                     taken = self._send_from(queue, room, pieces)
                     if not taken:
                         return pieces
                     room -= taken
+                    self._is_begun = True
         return pieces
 
     def _send_from(self, queue: deque[SendFlow], room: int, pieces: list[bytes | memoryview]) -> int:
@@ -142,8 +150,12 @@ class Outbox:
         if not flow.messages or flow.opening is not None:
             return self._send_edge(flow, queue, room, pieces)
         message = flow.messages[0]
-        length = min(message.left, room - HEADER_BYTES)
-        if pieces and length < message.left and length < MIN_FRAGMENT_BYTES:
+        length = message.left
+        if length > room - HEADER_BYTES + self._slack:
+            length = room - HEADER_BYTES
+        elif length > room - HEADER_BYTES:
+            self._slack = 0
+        if pieces and length < message.left and (length < MIN_FRAGMENT_BYTES or self._is_half_full(room)):
             flow.scheduled = True
             queue.appendleft(flow)
             return 0
@@ -159,6 +171,10 @@ class Outbox:
         if flow.messages or flow.closing:
             self._schedule(flow)
         return HEADER_BYTES + length
+
+    def _is_half_full(self, room: int) -> bool:
+        """With messages of the same priority: the next one is better begun in the next record than cut."""
+        return self._is_begun and 2 * room < self._limit
 
     def _send_edge(self, flow: SendFlow, queue: deque[SendFlow], room: int, pieces: list[bytes | memoryview]) -> int:
         """The opening of a flow, which stays at the head of its queue for what follows, or its end."""

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from swarmd.core.errors import RemoteError
 from swarmd.identity.noise import rekey
 from swarmd.transport.api import Buffer
+from swarmd.transport.tcp.buffers import BufferPool
 
 LENGTH = struct.Struct(">I")
 TAG_BYTES = 16
@@ -112,18 +113,22 @@ class Sealer(_Direction):
 class Opener(_Direction):
     """Opens records in order; any change, loss or reordering is a RemoteError."""
 
+    def __init__(self, key: bytes, pool: BufferPool | None = None) -> None:
+        super().__init__(key)
+        self._pool = BufferPool() if pool is None else pool
+
     def _use(self, key: bytes) -> None:
         super()._use(key)
         self._aead = AESGCM(key)
 
     def open(self, header: bytes, sealed: memoryview) -> memoryview:
-        plain = bytearray(len(sealed) - TAG_BYTES)
+        plain = self._pool.take(len(sealed) - TAG_BYTES)
         try:
             self._aead.decrypt_into(_NONCE.pack(self._counter), sealed, header, plain)
         except InvalidTag:
             raise RemoteError("a record does not authenticate", penalty=0) from None
         self._counter += 1
-        return memoryview(plain)
+        return plain
 
 
 def decode_length(buffer: bytearray | memoryview, offset: int) -> int:

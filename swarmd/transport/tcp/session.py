@@ -35,6 +35,7 @@ from swarmd.transport.api import (
     State,
 )
 from swarmd.transport.tcp import frames
+from swarmd.transport.tcp.buffers import BufferPool
 from swarmd.transport.tcp.frames import HEADER, HEADER_BYTES, FrameType
 from swarmd.transport.tcp.inbox import Inbox
 from swarmd.transport.tcp.keying import InitiatorKeying, Keys, ResponderKeying, WrongPeer, WrongVersion
@@ -51,10 +52,20 @@ MAX_QUEUED_BYTES = 32 << 20  # a peer that does not read costs at most this
 
 
 class TcpSession:
-    """One session over one connection. `wanted` is the peer ID that must answer (initiator only; None: anybody)."""
+    """One session over one connection. `wanted` is the peer ID that must answer (initiator only; None: anybody).
+
+    `pool`: where opened records lie; one for all sessions of a node saves memory.
+    """
 
     def __init__(
-        self, identity: Identity, rng: Rng, now: float, *, is_initiator: bool, wanted: PeerId | None = None
+        self,
+        identity: Identity,
+        rng: Rng,
+        now: float,
+        *,
+        is_initiator: bool,
+        wanted: PeerId | None = None,
+        pool: BufferPool | None = None,
     ) -> None:
         self._is_initiator = is_initiator
         self._state = State.KEYING
@@ -62,6 +73,7 @@ class TcpSession:
         self._keys: Keys | None = None
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
+        self._pool = pool
         self._received = ReceiveBuffer()
         self._inbox = Inbox()
         self._outbox = Outbox()
@@ -217,7 +229,7 @@ class TcpSession:
         self._keys = keys = self._keying.result
         if keys is None:
             return
-        self._sealer, self._opener = Sealer(keys.send_key), Opener(keys.receive_key)
+        self._sealer, self._opener = Sealer(keys.send_key), Opener(keys.receive_key, self._pool)
         if self._is_initiator:
             self._outbox.add_frame(frames.encode_frame(FrameType.PING))  # confirms the keys to the responder
             self._open()
@@ -287,7 +299,8 @@ class TcpSession:
         if self._pong_due:
             self._pong_due = False
             self._outbox.add_frame(frames.encode_frame(FrameType.PONG))
-        pieces = self._outbox.fill(min(limit, MAX_PLAIN_BYTES) - HEADER_BYTES)
+        limit = min(limit, MAX_PLAIN_BYTES)
+        pieces = self._outbox.fill(limit - HEADER_BYTES, min(2 * limit, MAX_PLAIN_BYTES) - HEADER_BYTES)
         if not pieces:
             return
         rekey = sealer.wants_rekey

@@ -1,0 +1,225 @@
+"""What is written down of the groups, and what becomes of it when it cannot be: the disk of the state folder is full.
+
+Two kinds of things are written:
+- what a command changes (a group, a record of our own): `found`, `put_group`, `delete_group`, `put_record`. They are
+  awaited before the change holds anywhere else, and a LocalError of theirs is the command's: then nothing has changed.
+- what others have said (their records, who was there): `note`, `remember`. It is written in batches when it can be.
+  That it cannot is a warning, not more often than every COMPLAINT_PERIOD, and it is tried again; at the end `stop`
+  says what was not kept.
+
+Invariant: one batch is under way at a time, so an older record never takes the place of a newer one. The ledger is one
+thread: jobs are done in the order in which they were given. What is kept here is bounded by the catalogues: one
+record for each key.
+
+A crash loses at most the batch of the last second, which the neighbours have still, and who came in the last two.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from swarmd.core.clock import Clock
+from swarmd.core.errors import LocalError
+from swarmd.core.ids import GroupId, PeerId
+from swarmd.daemon.workers import Outcome, Workers
+from swarmd.groups.membership import MAX_MEMBERS
+from swarmd.groups.records import Record
+from swarmd.store.store import Store
+from swarmd.store.tables.groups import GroupRow, MemberRow, RecordRow
+
+log = logging.getLogger(__name__)
+
+REMEMBER_PERIOD = 60.0
+REMEMBER_SOON_PERIOD = 2.0  # after somebody new: until then it has said where it listens
+RETRY_PERIOD = 10.0
+COMPLAINT_PERIOD = 600.0
+PRUNE_PERIOD = 86_400.0  # between two looks for members to forget; the first is at the start
+FORGET_PERIOD = 90 * 86_400.0
+"""Seconds unheard of, after which a member's row goes: far beyond the time for which it would be dialed again
+(`membership.KEPT_PERIOD`), since what is deleted on the word of a wrong clock does not come back."""
+
+Batch = dict[GroupId, dict[tuple[PeerId, str], Record | None]]
+Members = dict[GroupId, list[MemberRow]]
+
+
+class Chronicle:
+    """Lives on the loop; its jobs run on the ledger's thread."""
+
+    def __init__(self, store: Store, ledger: Workers, clock: Clock) -> None:
+        self._store, self._ledger, self._clock = store, ledger, clock
+        self._unsaved: Batch = {}
+        self._is_saving = False
+        self._owed: list[tuple[Record, Callable[[], None]]] = []
+        self._remember_at = clock.monotonic() + REMEMBER_PERIOD
+        self._retry_at = -math.inf
+        self._complain_at = -math.inf
+        self._prune_at = -math.inf
+
+    # What a command changes -------------------------------------------------------------------------------------
+
+    async def found(self, row: GroupRow, members: Iterable[MemberRow]) -> None:
+        """A new group and those whom its ticket names, both or neither."""
+        wall = self._clock.wall()
+        await self._ledger.run(lambda: self._store.groups.put(row, members, wall))
+
+    async def put_group(self, row: GroupRow) -> None:
+        await self._ledger.run(lambda: self._store.groups.put(row))
+
+    async def delete_group(self, group: GroupId) -> None:
+        """With its members and records."""
+        await self._ledger.run(lambda: self._store.groups.delete(group))
+        self._unsaved.pop(group, None)
+
+    async def put_record(self, record: Record) -> None:
+        await self._ledger.run(lambda: self._store.records.put(record.group_id, [_row(record)]))
+
+    # What is written when it can be -----------------------------------------------------------------------------
+
+    def put_later(self, record: Record, then: Callable[[], None]) -> None:
+        """A record of our own that no command waits for: `then`, when it is written; until it is, it is tried again."""
+
+        def done(outcome: Outcome[None]) -> None:
+            if self._has_worked(outcome):
+                then()
+            else:
+                self._owed.append((record, then))
+
+        self._ledger.submit(lambda: self._store.records.put(record.group_id, [_row(record)]), done)
+
+    def note(self, record: Record) -> None:
+        """It is held now."""
+        self._unsaved.setdefault(record.group_id, {})[record.key] = record
+
+    def note_dropped(self, record: Record) -> None:
+        """None of its key is held any more."""
+        self._unsaved.setdefault(record.group_id, {})[record.key] = None
+
+    def remember_soon(self, now: float) -> None:
+        """Somebody has come."""
+        self._remember_at = min(self._remember_at, now + REMEMBER_SOON_PERIOD)
+
+    async def remember(self, members: Members) -> None:
+        """Who is there, at once; a warning when it cannot be written."""
+        job = self._remembering(members)
+        try:
+            await self._ledger.run(job)
+        except LocalError as error:
+            self._complain(error)
+            self._remember_at = min(self._remember_at, self._retry_at)
+        else:
+            self._remembered(job)
+
+    # Time -------------------------------------------------------------------------------------------------------
+
+    def handle_timer(self, now: float, members: Callable[[], Members]) -> None:
+        """`members`: who is there, asked for when it is time to write that down."""
+        if now >= self._retry_at:
+            owed, self._owed = self._owed, []
+            for record, then in owed:
+                self.put_later(record, then)
+            self._save()
+        if now >= self._remember_at:
+            self._remember_at = now + REMEMBER_PERIOD
+            job = self._remembering(members())
+            self._ledger.submit(job, lambda done: self._remembering_done(job, done))
+
+    def next_deadline(self) -> float:
+        if self._owed or (self._unsaved and self._retry_at > self._clock.monotonic()):
+            return min(self._remember_at, self._retry_at)
+        return self._remember_at
+
+    async def stop(self, members: Members) -> None:
+        """Write down what is not written yet; what cannot be is said."""
+        await self._ledger.run(lambda: None)  # whatever is under way has ended then
+        unsaved, self._unsaved = self._unsaved, {}
+        count = len(self._owed) + sum(map(len, unsaved.values()))
+        job = self._remembering(members)
+
+        def save() -> None:
+            for record, _ in self._owed:
+                self._store.records.put(record.group_id, [_row(record)])
+            self._write(unsaved)
+            job()
+
+        try:
+            await self._ledger.run(save)
+        except LocalError as error:
+            records = f"{count} share records, and " if count else ""
+            log.warning("%swho was in the groups of late could not be saved: %s", records, error)
+
+    # Inside -----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if not self._unsaved or self._is_saving:
+            return
+        unsaved, self._unsaved = self._unsaved, {}
+        self._is_saving = True
+
+        def done(outcome: Outcome[None]) -> None:
+            self._is_saving = False
+            if not self._has_worked(outcome):
+                self._take_back(unsaved)
+
+        self._ledger.submit(lambda: self._write(unsaved), done)
+
+    def _write(self, batch: Batch) -> None:
+        for group, records in batch.items():
+            self._store.records.put(group, [_row(record) for record in records.values() if record is not None])
+            self._store.records.delete(group, [key for key, record in records.items() if record is None])
+
+    def _take_back(self, batch: Batch) -> None:
+        """What has come meanwhile is newer. Of a group that was left the store takes nothing."""
+        for group, records in batch.items():
+            self._unsaved[group] = records | self._unsaved.get(group, {})
+
+    def _remembering(self, members: Members) -> _Remembering:
+        return _Remembering(self._store, members, self._clock.wall(), self._clock.monotonic() >= self._prune_at)
+
+    def _remembering_done(self, job: _Remembering, outcome: Outcome[None]) -> None:
+        if self._has_worked(outcome):
+            self._remembered(job)
+        else:
+            self._remember_at = min(self._remember_at, self._retry_at)
+
+    def _remembered(self, job: _Remembering) -> None:
+        if job.is_pruning:
+            self._prune_at = self._clock.monotonic() + PRUNE_PERIOD
+
+    def _has_worked(self, outcome: Outcome[None]) -> bool:
+        """Whether it is written. What is no LocalError is a fault of ours, and raised."""
+        if isinstance(outcome.error, LocalError):
+            self._complain(outcome.error)
+            return False
+        outcome.result()
+        return True
+
+    def _complain(self, error: LocalError) -> None:
+        now = self._clock.monotonic()
+        self._retry_at = now + RETRY_PERIOD
+        if now >= self._complain_at:
+            self._complain_at = now + COMPLAINT_PERIOD
+            log.warning("what members said cannot be written down, and is tried again: %s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembering:
+    """A job: write down who was there, and now and then forget who has not been for long."""
+
+    store: Store
+    members: Members
+    wall: float
+    is_pruning: bool
+
+    def __call__(self) -> None:
+        for group, members in self.members.items():
+            if members:
+                self.store.members.put(group, members, self.wall)
+        if self.is_pruning:
+            self.store.members.prune(self.wall, FORGET_PERIOD, MAX_MEMBERS)
+
+
+def _row(record: Record) -> RecordRow:
+    return RecordRow(record.publisher, record.share.name, record.encode())
