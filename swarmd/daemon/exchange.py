@@ -65,6 +65,7 @@ class Exchange:
         self._downloads: dict[ContentId, Writable] = {}
         self._reading: dict[int, bytearray] = {}
         self._spare: list[bytearray] = []
+        self._is_reading = False  # since the last `shrink`
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -105,6 +106,14 @@ class Exchange:
         self.replicator.handle_timer(self.now)
         self.schedule()
         return self.replicator.progress(content_id)
+
+    def shrink(self) -> bool:
+        """Let go of buffers when nothing was read since the last call; whether there were any."""
+        is_idle = bool(self._spare) and not self._is_reading
+        if is_idle:
+            self._spare.clear()
+        self._is_reading = False
+        return is_idle
 
     def close(self) -> None:
         self._closed = True
@@ -204,6 +213,7 @@ class Exchange:
 
     def _take_buffer(self, length: int) -> bytearray:
         """A buffer of at least that size. Sizes of one object are alike, so the first one mostly fits."""
+        self._is_reading = True
         for position, buffer in enumerate(self._spare):
             if length <= len(buffer) <= 4 * length:
                 return self._spare.pop(position)

@@ -15,6 +15,13 @@ _MMAP_BYTES = 32 << 20  # glibc's own upper bound
 _TRIM_BYTES = 32 << 20
 
 
+def give_memory_back() -> None:
+    """Let the kernel have what is free; takes some milliseconds, so for a time when nothing moves."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def keep_freed_memory() -> bool:
     """Whether the C library took the settings. Call once, before threads start."""
     libc = ctypes.CDLL(None)

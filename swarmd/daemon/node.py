@@ -36,6 +36,7 @@ from swarmd.daemon.health import Heartbeat
 from swarmd.daemon.lan import Lan
 from swarmd.daemon.listening import open_listeners
 from swarmd.daemon.memberships import Memberships
+from swarmd.daemon.memory import give_memory_back
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.redaction import Redactor
 from swarmd.daemon.reports import Reports
@@ -260,6 +261,8 @@ class Node:
                 self._looked_at = now
                 self._follow_interfaces()
                 self.slow.submit(self.store.close_idle, lambda done: done.result())
+                if self.peers.shrink() | self.exchange.shrink():
+                    self.slow.submit(give_memory_back, lambda done: done.result())
             if self._notifier.is_active and now - self._status_at >= _STATUS_PERIOD:
                 self._status_at = now
                 self._notifier.status(self.summary())

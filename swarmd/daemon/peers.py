@@ -143,7 +143,10 @@ class Peers:
             connection.join.handle_timer(now)
             self._run_join(connection)
         self._bans.handle_timer(now)
-        self._pool.shrink()
+
+    def shrink(self) -> bool:
+        """Let go of memory that no message used since the last call; whether there was any."""
+        return self._pool.shrink()
 
     # For groups and transfers -----------------------------------------------------------------------------------
 

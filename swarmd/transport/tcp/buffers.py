@@ -39,11 +39,13 @@ class BufferPool:
             del self._held[0]
         return memoryview(buffer)[:size]
 
-    def shrink(self) -> None:
-        """Now and then: give the memory back when it was not used since the last call."""
-        if not self._is_used:
+    def shrink(self) -> bool:
+        """Now and then: give the memory back when it was not used since the last call; whether there was any."""
+        is_idle = bool(self._held) and not self._is_used
+        if is_idle:
             self._held.clear()
         self._is_used = False
+        return is_idle
 
 
 def _is_free(buffer: bytearray) -> bool:
