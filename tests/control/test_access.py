@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,15 @@ except ConnectionError:  # turned away already; the reason is there to read
 print(sock.makefile().readline())
 """
 
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that everybody may go through, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 
 
@@ -42,10 +53,7 @@ async def _id(params: schema.NoParams, caller: Caller) -> NodeId:
 
 
 async def _ask_as(path: str, uid: int, gid: int, groups: str = "") -> Any:
-    """What the server tells a process of that user; the folder and the socket are made open to everybody."""
-    for folder in Path(path).parents[:3]:
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
+    """What the server tells a process of that user; the socket is made open to everybody."""
     os.chmod(path, 0o666)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _ASK, str(uid), str(gid), groups, path, stdout=asyncio.subprocess.PIPE
@@ -56,8 +64,8 @@ async def _ask_as(path: str, uid: int, gid: int, groups: str = "") -> Any:
 
 
 @needs_root
-async def test_another_user_learns_only_that_it_may_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(tmp_path, dict([bind(schema.ID, _id)])) as served:
+async def test_another_user_learns_only_that_it_may_not(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(folder, dict([bind(schema.ID, _id)])) as served:
         answer = await _ask_as(served.path, STRANGER, STRANGER)
     assert answer["error"]["data"] == {"code": "not_allowed"}
     assert answer["error"]["message"] == f"uid {STRANGER} may not use this swarmd"
@@ -67,21 +75,21 @@ async def test_another_user_learns_only_that_it_may_not(tmp_path: Path, caplog: 
 
 @needs_root
 @pytest.mark.parametrize(("gid", "groups"), [(GROUP, ""), (STRANGER, str(GROUP)), (STRANGER, f"7,{GROUP},{GROUP + 1}")])
-async def test_members_of_the_group_may(tmp_path: Path, gid: int, groups: str) -> None:
-    async with serving(tmp_path, dict([bind(schema.ID, _id)]), gid=GROUP) as served:
+async def test_members_of_the_group_may(folder: Path, gid: int, groups: str) -> None:
+    async with serving(folder, dict([bind(schema.ID, _id)]), gid=GROUP) as served:
         answer = await _ask_as(served.path, STRANGER, gid, groups)
     assert answer["result"] == {"peer_id": str(STRANGER)}
 
 
 @needs_root
-async def test_members_of_other_groups_may_not(tmp_path: Path) -> None:
-    async with serving(tmp_path, dict([bind(schema.ID, _id)]), gid=GROUP) as served:
+async def test_members_of_other_groups_may_not(folder: Path) -> None:
+    async with serving(folder, dict([bind(schema.ID, _id)]), gid=GROUP) as served:
         answer = await _ask_as(served.path, STRANGER, STRANGER, f"7,{GROUP + 1}")
     assert answer["error"]["data"] == {"code": "not_allowed"}
 
 
 @needs_root
-async def test_without_a_configured_group_membership_means_nothing(tmp_path: Path) -> None:
-    async with serving(tmp_path, dict([bind(schema.ID, _id)])) as served:
+async def test_without_a_configured_group_membership_means_nothing(folder: Path) -> None:
+    async with serving(folder, dict([bind(schema.ID, _id)])) as served:
         answer = await _ask_as(served.path, STRANGER, 0, "0")
     assert answer["error"]["data"] == {"code": "not_allowed"}

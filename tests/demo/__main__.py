@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 
@@ -29,7 +28,8 @@ from swarmd.core.clock import SystemClock
 from tests.demo.display import Display, display_for
 from tests.demo.fetch import Fetch
 from tests.demo.files import digest, make, size_of
-from tests.e2e.nodes import Node
+from tests.demo.interrupts import Interrupts
+from tests.e2e.nodes import Node, outcome
 
 _SEEDER, *_GETTERS = _NAMES = ("A", "B", "C")
 _MADE_BYTES = 256 << 20
@@ -37,7 +37,6 @@ _SPARE_BYTES = 64 << 20  # databases and logs
 _LOOK_PERIOD = 0.1
 _SHARE_TIMEOUT = 24 * 3600.0
 _LOG_LINES = 15
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Nodes = Mapping[str, Node]
 
@@ -50,11 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
         print("usage: python -m tests.demo [FILE]", file=sys.stderr)
         return 2
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    interrupts = Interrupts()
     try:
-        with tempfile.TemporaryDirectory(prefix="swarmd-demo-") as folder:
-            _demonstrate(Path(folder), Path(arguments[0]) if arguments else None, display_for(sys.stdout))
+        with ExitStack() as stack:
+            with interrupts.held():
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="swarmd-demo-"))
+            given = Path(arguments[0]) if arguments else None
+            _demonstrate(Path(folder), given, interrupts, display_for(sys.stdout))
     except KeyboardInterrupt:
         print("\ninterrupted: the daemons are stopped, the temporary folder is gone", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -64,20 +65,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _demonstrate(folder: Path, given: Path | None, display: Display) -> None:
+def _demonstrate(folder: Path, given: Path | None, interrupts: Interrupts, display: Display) -> None:
     """From beginning to end; Unexpected when something is not as it should be. No process stays behind."""
     path = _original(folder, given, display)
     nodes = {name: Node(folder / name) for name in _NAMES}
     with ExitStack() as stack:
         stack.callback(_stop, nodes)
+        stack.callback(interrupts.ignore)
         try:
-            _start(nodes, display)
-            share = _share(nodes[_SEEDER], path, display)
-            fetches = _fetch(nodes, share, display)
+            _start(nodes, interrupts, display)
+            share = _share(nodes[_SEEDER], path, interrupts, display)
+            fetches = _fetch(nodes, share, interrupts, display)
             _judge(path, share, fetches, display)
         except Unexpected:
             _show_logs(nodes)
@@ -109,23 +107,27 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _start(nodes: Nodes, display: Display) -> None:
+def _start(nodes: Nodes, interrupts: Interrupts, display: Display) -> None:
     for name, node in nodes.items():
         try:
-            node.start()
+            with interrupts.held():
+                node.begin()
+            node.wait_for_ready()
         except (OSError, AssertionError) as error:
             raise Unexpected(f"daemon {name} did not start: {error}") from error
         display.say(f"daemon {name} runs: pid {node.pid}, listening on {node.address()}")
 
 
-def _share(node: Node, path: Path, display: Display) -> Share:
+def _share(node: Node, path: Path, interrupts: Interrupts, display: Display) -> Share:
     clock = SystemClock()
     started_at = clock.monotonic()
-    result = node.run("--json", "share", path, timeout=_SHARE_TIMEOUT)
+    with interrupts.held():
+        command = node.popen("--json", "share", path)
+    status, output, complaint = outcome(command, timeout=_SHARE_TIMEOUT)
     took = clock.monotonic() - started_at
-    if result.returncode:
-        raise Unexpected(f"swarm share ended with status {result.returncode}: {result.stderr.strip()}")
-    share = msgspec.json.decode(result.stdout, type=Share)
+    if status:
+        raise Unexpected(f"swarm share ended with status {status}: {complaint.strip()}")
+    share = msgspec.json.decode(output, type=Share)
     display.say(f"{_SEEDER} shares {share.name}: {count(share.files, 'file')}, {size(share.size)}, in {took:.2f} s")
     return share
 
@@ -133,14 +135,15 @@ def _share(node: Node, path: Path, display: Display) -> Share:
 # The downloads ------------------------------------------------------------------------------------------------------
 
 
-def _fetch(nodes: Nodes, share: Share, display: Display) -> list[Fetch]:
+def _fetch(nodes: Nodes, share: Share, interrupts: Interrupts, display: Display) -> list[Fetch]:
     """All at once, to their ends."""
     display.say(f"{' and '.join(_GETTERS)} get it with the ticket, at the same time")
-    peers = {node.json("id")["peer_id"]: name for name, node in nodes.items()}
+    peers = {node.call("status")["peer_id"]: name for name, node in nodes.items()}
     fetches: list[Fetch] = []
     try:
         for name in _GETTERS:
-            fetches.append(Fetch(name, nodes[name], share.ticket, peers))
+            with interrupts.held():
+                fetches.append(Fetch(name, nodes[name], share.ticket, peers))
         _watch(fetches, display)
     finally:
         for fetch in fetches:
@@ -204,9 +207,7 @@ def _sum_up(share: Share, fetches: Sequence[Fetch], display: Display) -> None:
 
 
 def _stop(nodes: Nodes) -> None:
-    """All of them, whatever comes meanwhile."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """All of them, and the commands that talk to them."""
     running = [node for node in nodes.values() if node.is_running]
     for node in running:
         node.signal(signal.SIGTERM)
@@ -214,7 +215,9 @@ def _stop(nodes: Nodes) -> None:
         try:
             node.stop()
         except subprocess.TimeoutExpired:
-            node.kill()
+            pass  # killed below
+    for node in nodes.values():
+        node.kill()
 
 
 def _show_logs(nodes: Nodes) -> None:
