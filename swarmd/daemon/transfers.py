@@ -171,22 +171,27 @@ class Transfers:
                 await self.remove(transfer, delete_data=False)
 
     # From the exchange ------------------------------------------------------------------------------------------
+    # It may have had something to tell of a transfer that is being removed: nobody waits for that.
 
     def metadata_stored(self, content_id: ContentId, kind: MetaKind, index: int) -> None:
-        self._active[content_id].metadata_stored(kind, index)
+        if (transfer := self._active.get(content_id)) is not None:
+            transfer.metadata_stored(kind, index)
 
     def object_malformed(self, content_id: ContentId, error: RemoteError) -> None:
-        self._active[content_id].failed(IntegrityError(f"what was published is no valid object: {error}"))
+        if (transfer := self._active.get(content_id)) is not None:
+            transfer.failed(IntegrityError(f"what was published is no valid object: {error}"))
 
     def disk_failed(self, content_id: ContentId, error: LocalError) -> None:
-        self._active[content_id].failed(error)
+        if (transfer := self._active.get(content_id)) is not None:
+            transfer.failed(error)
 
     def chunk_written(self, content_id: ContentId, index: int) -> None:
-        self._active[content_id].chunk_written()
+        if (transfer := self._active.get(content_id)) is not None:
+            transfer.chunk_written()
 
     def transfer_completed(self, content_id: ContentId) -> None:
-        if content_id in self._active:
-            self._active[content_id].completed()
+        if (transfer := self._active.get(content_id)) is not None:
+            transfer.completed()
 
     def source_changed(self, content_id: ContentId, error: SourceChanged) -> None:
         self._observer.source_changed(content_id, error)

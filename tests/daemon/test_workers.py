@@ -168,7 +168,10 @@ async def test_a_task_that_waits_for_what_was_never_begun_is_cancelled() -> None
     under_way, waiting = asyncio.create_task(workers.run(wait)), asyncio.create_task(workers.run(int))
     await asyncio.to_thread(begun.wait, PATIENCE)
     closing = asyncio.create_task(asyncio.to_thread(workers.close))
-    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="closed"):  # its thread has begun: what is not begun now never will be
+        while True:
+            workers.submit(int, lambda outcome: None)
+            await asyncio.sleep(0)
     gate.set()
     await closing
     assert await under_way
