@@ -157,6 +157,10 @@ def _from_options(options: Options, around: Surroundings, below: _Raw) -> _Raw:
         raw["control.socket"] = str(around.folder / options.socket), "--socket"
     if options.listen:
         raw["node.listen"] = list(options.listen), "--listen"
+    if options.no_tcp:
+        raw["transport.tcp"] = False, "--no-tcp"
+    if options.no_udp:
+        raw["transport.udp"] = False, "--no-udp"
     if options.no_mdns:
         raw["discovery.mdns"] = False, "--no-mdns"
     if options.bootstrap:
@@ -218,6 +222,9 @@ def _contradictions(values: Mapping[str, Any], raw: _Raw) -> list[str]:
         )
     if group is not None and not _is_group(group):
         problems.append(f"{raw['control.group'][1]}: control.group: there is no group {group!r} on this system")
+    if not (values.get("transport.tcp", True) or values.get("transport.udp", True)):
+        origins = " and ".join(dict.fromkeys(raw[key][1] for key in ("transport.tcp", "transport.udp")))
+        problems.append(f"{origins}: neither TCP nor UDP may be used: nobody could be reached; leave one of them on")
     repeated = {address for address in listen if address.port and listen.count(address) > 1}
     problems += [f"{raw['node.listen'][1]}: node.listen: {address} is there twice" for address in sorted(repeated)]
     obstacle = _no_folder(values["node.state_dir"])

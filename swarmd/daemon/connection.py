@@ -16,7 +16,7 @@ from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.flows import PRIORITIES, FlowKind, decode_metadata, encode_metadata
 from swarmd.groups.dialer import PROOF_PERIOD
 from swarmd.groups.join import JoinExchange
-from swarmd.net.tcp import TcpLink
+from swarmd.net.link import Link
 from swarmd.transport.api import Buffer, Closed, CloseReason, FlowOpened
 
 Purpose = tuple[FlowKind, GroupId | None]
@@ -35,7 +35,7 @@ _REASONS = {
 
 
 class Connection:
-    def __init__(self, link: TcpLink, now: float) -> None:
+    def __init__(self, link: Link, now: float) -> None:
         self.link = link
         self.started_at = now
         self.opened_at: float | None = None
@@ -95,8 +95,12 @@ class Connection:
         """Tell whoever waits for `opened` why it will not come."""
         if self.opened is not None and not self.opened.done():
             text = _REASONS.get(event.reason) or event.detail or event.reason.name.lower()
+            message = f"{self.link.remote}: {text}"
+            if event.reason is CloseReason.UNREACHABLE:
+                self.opened.set_exception(Unreachable(message))
+                return
             peer = self.peer if event.reason is CloseReason.DUPLICATE else None
-            self.opened.set_exception(DialFailed(f"{self.link.remote}: {text}", event.reason, peer))
+            self.opened.set_exception(DialFailed(message, event.reason, peer))
 
     # Flows ------------------------------------------------------------------------------------------------------
 

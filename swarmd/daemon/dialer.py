@@ -3,7 +3,9 @@
 Candidates come with their own back-off (`groups.dialer`); named addresses have theirs here. An address is called by
 one attempt at a time. A peer may be called at several of its addresses, each a little later than the one before, so
 that a dead one costs a second and not its time-out; the first that answers ends the others. Nobody is called whom we
-have a session with. A named address is called again whenever the session that it led to has ended.
+have a session with, but for one thing: a peer that could only be reached by the transport that is not the best one for
+its address is called by the other one again, ever more rarely, and moved to it when that succeeds. A named address is
+called again whenever the session that it led to has ended.
 
 Bounds: _MAX_DIALS attempts at a time (routers have small connection tables), MAX_NAMED addresses.
 """
@@ -12,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from swarmd.core.addresses import Address
 from swarmd.core.backoff import Backoff
@@ -22,7 +24,7 @@ from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError, Unreachable
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
-from swarmd.daemon.connection import DialFailed
+from swarmd.daemon.connection import Connection, DialFailed
 from swarmd.daemon.peers import Peers
 from swarmd.transport.api import CloseReason
 
@@ -32,6 +34,7 @@ _MAX_DIALS = 32
 MAX_NAMED = 256
 _FIRST_PERIOD = 1.0
 _LONGEST_PERIOD = 300.0
+_IMPROVE_PERIOD, _LONGEST_IMPROVE_PERIOD = 30.0, 3600.0  # a firewall is not opened every minute
 
 
 STRANGER = "reached, but no group is shared with it: join one with a ticket of its"
@@ -67,6 +70,17 @@ class Named:
     error: str | None = None
 
 
+_Dial = Coroutine[Any, Any, PeerId | Unreachable]
+
+
+@dataclass(slots=True)
+class _Improvement:
+    """When a better transport is tried again."""
+
+    backoff: Backoff
+    due_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     wanted: PeerId | None
@@ -78,6 +92,7 @@ class Dialer:
         self._peers, self._source, self._clock, self._rng = peers, source, clock, rng
         self._named: dict[Address, Named] = {}
         self._dialing: dict[Address, _Attempt] = {}
+        self._improving: dict[PeerId, _Improvement] = {}
 
     def name(self, address: Address) -> None:
         """Call this address from now on whenever no session with who answers there stands."""
@@ -115,6 +130,31 @@ class Dialer:
             else:
                 self._start(candidate.address, candidate.peer_id)
 
+        self._improve(now)
+
+    def _improve(self, now: float) -> None:
+        """Try to move sessions to a better transport."""
+        improvable = {each.peer: each for each in self._peers.connections() if self._peers.can_improve(each)}
+        for peer in self._improving.keys() - improvable.keys():
+            del self._improving[peer]
+        for peer, connection in improvable.items():
+            plan = self._improving.get(peer)
+            if plan is None:
+                backoff = Backoff(_IMPROVE_PERIOD, _LONGEST_IMPROVE_PERIOD, self._rng)
+                self._improving[peer] = _Improvement(backoff, now + backoff.next_period())
+            elif now >= plan.due_at and connection.dialled is not None and not self.is_dialing(connection.dialled):
+                plan.due_at = now + plan.backoff.next_period()
+                self._begin(connection.dialled, peer, self._move(connection))
+
+    async def _move(self, connection: Connection) -> PeerId | Unreachable:
+        try:
+            peer = await self._peers.improve(connection)
+        except Unreachable as error:
+            log.debug("no better way to %s: %s", connection.name, error)
+            return error
+        log.info("peer %s is reached by a better transport now", peer.short)
+        return peer
+
     async def stop(self) -> None:
         tasks = [attempt.task for attempt in self._dialing.values()]
         for task in tasks:
@@ -136,8 +176,8 @@ class Dialer:
         if len(self._dialing) < _MAX_DIALS and not self.is_dialing(address):
             self._begin(address, wanted)
 
-    def _begin(self, address: Address, wanted: PeerId | None) -> _Attempt:
-        task = asyncio.get_running_loop().create_task(self._dial(address, wanted), name=f"dial {address}")
+    def _begin(self, address: Address, wanted: PeerId | None, work: _Dial | None = None) -> _Attempt:
+        task = asyncio.get_running_loop().create_task(work or self._dial(address, wanted), name=f"dial {address}")
         attempt = self._dialing[address] = _Attempt(wanted, task)
         task.add_done_callback(lambda _: self._forget(address, attempt))
         return attempt

@@ -2,7 +2,8 @@
 
 Whoever names an address gets exactly that one or an error. Whoever names none wants swarmd to run: when the
 default port is taken (often by another swarmd on the machine), any free port serves, the same one for IPv4
-and IPv6, and the outcome says so. A machine without IPv6 listens on IPv4 alone.
+and IPv6, and the outcome says so. A machine without IPv6 listens on IPv4 alone. Several kinds of transport
+listen on one port number (`open_together`), so that who knows an address knows it for all of them.
 
 Invariant: either every socket that was returned is open, or none is. What opens a socket is the caller's
 (`open_one`): this decides only which.
@@ -13,23 +14,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import LocalError
+from swarmd.net.link import Listener
 
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _TRIES = 8
-"""A port that is free for IPv4 but not for IPv6 is rare; eight in a row mean something else is wrong."""
-
-
-class Listener(Protocol):
-    """An open listening socket."""
-
-    @property
-    def address(self) -> Address: ...
-
-    def close(self) -> None: ...
+"""A port that is free for one family or transport and not for the other is rare; eight in a row mean something else
+is wrong."""
 
 
 L = TypeVar("L", bound=Listener)
@@ -61,6 +55,39 @@ def open_listeners(wanted: Sequence[Address], is_named: bool, open_one: Callable
         f"port {wanted[0].port} is taken (by another swarmd?), so this one listens on port"
         f" {listeners[0].address.port} until it is started again; --listen or [node] listen name a fixed one",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One address on which several kinds of transport listen; a `Listener`."""
+
+    address: Address
+    listeners: tuple[Listener, ...]
+
+    def close(self) -> None:
+        _close(self.listeners)
+
+
+def open_together(address: Address, openers: Sequence[Callable[[Address], Listener]]) -> Port:
+    """Listen there by each of them; port 0 is the same free port for all. LocalError as from the one that cannot."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _open_port(address, openers)
+        except LocalError as error:
+            if address.port or _errno(error) != errno.EADDRINUSE:
+                raise
+    return _open_port(address, openers)
+
+
+def _open_port(address: Address, openers: Sequence[Callable[[Address], Listener]]) -> Port:
+    opened: list[Listener] = []
+    try:
+        for opener in openers:
+            opened.append(opener(opened[0].address if opened else address))
+    except LocalError:
+        _close(opened)
+        raise
+    return Port(opened[0].address, tuple(opened))
 
 
 def _open_all(wanted: Sequence[Address], open_one: Callable[[Address], L]) -> tuple[L, ...]:

@@ -50,6 +50,8 @@ from swarmd.daemon.transfers import Transfers
 from swarmd.daemon.workers import PATIENCE, Workers
 from swarmd.discovery.interfaces import plan, read_interfaces
 from swarmd.identity.identity import Identity
+from swarmd.net.tcpcarrier import TcpCarrier
+from swarmd.net.udpcarrier import UdpCarrier
 from swarmd.replication.limits import Rates
 from swarmd.replication.replicator import Replicator
 from swarmd.store.store import Store
@@ -163,7 +165,11 @@ class Node:
         clock, rng, config = self._clock, self._rng, self.config
         router = Router()
         self.reports = Reports(self)
-        self.peers = Peers(self.identity, rng, clock, router, config.limits.max_sessions, self._moved)
+        self.peers = Peers(self.peer_id, rng, clock, router, config.limits.max_sessions)
+        if config.transport.tcp:
+            self.peers.add_carrier(TcpCarrier(self.identity, rng, clock, self.peers, self._moved))
+        if config.transport.udp:
+            self.peers.add_carrier(UdpCarrier(self.identity, rng, clock, self.peers, self._moved))
         self._closing.push_async_callback(self.peers.stop)
         chance = SeededRng(int.from_bytes(rng.bytes(32)))  # cheaper than the kernel's, and need not be secret
         replicator = Replicator(chance, clock.monotonic())

@@ -27,6 +27,8 @@ class Options:
     state_dir: str | None = None
     socket: str | None = None
     listen: tuple[str, ...] = ()
+    no_tcp: bool = False
+    no_udp: bool = False
     no_mdns: bool = False
     no_dht: bool = False
     bootstrap: tuple[str, ...] = ()
@@ -43,6 +45,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
         state_dir=given.state_dir,
         socket=given.socket,
         listen=tuple(given.listen),
+        no_tcp=given.no_tcp,
+        no_udp=given.no_udp,
         no_mdns=given.no_mdns,
         no_dht=given.no_dht,
         bootstrap=tuple(given.bootstrap),
@@ -72,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="listen on this numeric address (repeatable; port 0: any)",
     )
+    add("--no-tcp", action="store_true", help="carry sessions over UDP only")
+    add("--no-udp", action="store_true", help="carry sessions over TCP only")
     add("--no-mdns", action="store_true", help="neither announce nor look for peers on the local network")
     add("--no-dht", action="store_true", help="use no DHT")
     add("--bootstrap", metavar="HOST:PORT", action="append", default=[], help="dial this peer (repeatable)")

@@ -1,38 +1,37 @@
-"""Connections to other nodes, and which groups are shared with each: between `net`, `transport.sessions` and
-`groups.join`.
+"""Connections to other nodes: between `net.link`, `transport.sessions` and `daemon.joining`.
 
 A connection goes through: keying (the transport's) -> admitted (one session for each pair) -> joined (at least one
 group proved by both ends). Who proves none within the time of `groups.join` is turned away. Flows of a group are
 opened, and taken, only between proven members of it.
 
 Up go calls of `PeerSink`, for groups and transfers; down come `send`, `close`, `dial`, `add_group`. What is sent is
-collected and pumped once a turn of the loop.
+collected and pumped once a turn of the loop. What carries a session is the carriers' (`net.link`), and no matter here.
 
-Bounds: incoming connections on which no group is proved, in all and for each remote host; sessions in all
+Bounds, for all carriers together: incoming connections on which no group is proved (`daemon.strangers`), sessions
 (`transport.sessions`). A peer that breaks the protocol is cut off, and refused for a while when it does so again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
-from weakref import WeakSet
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
-from swarmd.core.errors import InvalidArgument, LocalError, RemoteError, Unreachable
+from swarmd.core.errors import RemoteError, Unreachable
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import Rng
 from swarmd.daemon.bans import BAN_PERIOD, Bans
+from swarmd.daemon.calling import call
 from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
-from swarmd.groups import join
-from swarmd.identity.identity import Identity
-from swarmd.net import tcp
-from swarmd.net.tcp import Accepted, TcpLink, TcpListener
+from swarmd.daemon.joining import Joining, MemberSink
+from swarmd.daemon.listening import open_together
+from swarmd.daemon.strangers import has_room_for
+from swarmd.net.link import Carrier, Link, Listener
+from swarmd.net.pump import Pump
 from swarmd.transport.api import (
     Buffer,
     Closed,
@@ -44,23 +43,18 @@ from swarmd.transport.api import (
     MessageSent,
     Opened,
 )
+from swarmd.transport.paths import preferred_kind
+from swarmd.transport.racing import Race
 from swarmd.transport.sessions import SessionTable, Verdict
-from swarmd.transport.tcp.buffers import BufferPool
-from swarmd.transport.tcp.session import TcpSession
 
 log = logging.getLogger(__name__)
 
-_MAX_UNPROVED = 128  # incoming connections without a group at a time: four X25519 each, and a place among the sessions
-_MAX_UNPROVED_PER_HOST = 32
-_NETWORK_BITS = 64  # of IPv6 addresses: whoever has one has all of its network
 _FAULT_POINTS = 5  # of a protocol fault that ends the session, at the least; half of a ban
 
 
-class PeerSink(Protocol):
-    """Who is told about members of our groups. All calls come on the loop."""
+class PeerSink(MemberSink, Protocol):
+    """Who is told about members of our groups, and what they say. All calls come on the loop."""
 
-    def member_linked(self, group: GroupId, peer: PeerId, connection: Connection) -> None: ...
-    def member_unlinked(self, group: GroupId, peer: PeerId, has_left: bool) -> None: ...
     def group_message(self, group: GroupId, peer: PeerId, data: bytes) -> None: ...
     def object_message(self, group: GroupId, peer: PeerId, data: bytes) -> None: ...
     def bulk_message(self, group: GroupId, peer: PeerId, parts: Sequence[memoryview]) -> None: ...
@@ -69,40 +63,33 @@ class PeerSink(Protocol):
 
 
 class Peers:
-    """All connections of one node."""
+    """All connections of one node; the owner of its carriers' links (`net.link.Owner`)."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        rng: Rng,
-        clock: Clock,
-        sink: PeerSink,
-        max_sessions: int | None = None,
-        moved: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        """`moved` is told of every count of bytes that goes through a socket."""
-        self._moved = moved
-        self._identity, self._rng, self._clock, self._sink = identity, rng, clock, sink
+    def __init__(self, own_id: PeerId, rng: Rng, clock: Clock, sink: PeerSink, max_sessions: int | None = None) -> None:
+        self._clock, self._sink = clock, sink
         self._loop = asyncio.get_running_loop()
-        self._table = SessionTable(identity.peer_id, **({"max_sessions": max_sessions} if max_sessions else {}))
-        self._pool = BufferPool()
-        self._listeners: list[TcpListener] = []
+        self._mark = Pump(self._loop).mark
+        self._joining = Joining(rng, sink, self._mark)
+        self._table = SessionTable(own_id, **({"max_sessions": max_sessions} if max_sessions else {}))
+        self._carriers: list[Carrier] = []
+        self._listeners: list[Listener] = []
         self._connections: dict[int, Connection] = {}  # by id of the link
         self._open: dict[PeerId, Connection] = {}
-        self._groups: dict[GroupId, bytes] = {}
-        self._dirty: dict[int, TcpLink] = {}
         self._bans = Bans(clock.monotonic())
-        self._links: WeakSet[TcpLink] = WeakSet()  # also those that are closed and have a last record to send
         self._received_bytes = self._sent_bytes = 0
         self._stopping = False
 
     # For the node -----------------------------------------------------------------------------------------------
 
-    def open_listener(self, address: Address) -> TcpListener:
-        """Listen there (port 0: any); to be given to `listen`, or closed."""
-        return TcpListener(address, self, self._loop)
+    def add_carrier(self, carrier: Carrier) -> None:
+        """One that has this as its owner; before anything is to be listened on or dialled."""
+        self._carriers.append(carrier)
 
-    def listen(self, listeners: Sequence[TcpListener]) -> None:
+    def open_listener(self, address: Address) -> Listener:
+        """Listen there (port 0: any), on every carrier; to be given to `listen`, or closed."""
+        return open_together(address, [carrier.open_listener for carrier in self._carriers])
+
+    def listen(self, listeners: Sequence[Listener]) -> None:
         """Accept connections on these until `stop`."""
         self._listeners += listeners
 
@@ -133,43 +120,34 @@ class Peers:
             listener.close()
         for connection in list(self._connections.values()):
             connection.link.close(CloseReason.SHUTDOWN, "swarmd stops")
-        for link in list(self._links):
-            link.abort()
+        for carrier in self._carriers:
+            carrier.stop()
         await asyncio.sleep(0)
 
     def handle_timer(self, now: float) -> None:
         """About once a second: join deadlines, bans that end."""
         for connection in list(self._open.values()):
             connection.join.handle_timer(now)
-            self._run_join(connection)
+            self._joining.run(connection)
         self._bans.handle_timer(now)
 
     def shrink(self) -> bool:
         """Let go of memory that no message used since the last call; whether there was any."""
-        return self._pool.shrink()
+        were_idle = [carrier.shrink() for carrier in self._carriers]
+        return any(were_idle)
 
     # For groups and transfers -----------------------------------------------------------------------------------
 
     def check_group(self, group: GroupId) -> None:
         """InvalidArgument when with this one there would be more than a session can prove."""
-        if group not in self._groups and len(self._groups) >= join.MAX_TAGS:
-            raise InvalidArgument(
-                f"a node can be in at most {join.MAX_TAGS} groups, single shares included: leave some"
-            )
+        self._joining.check_group(group)
 
     def add_group(self, group: GroupId, join_key: bytes) -> None:
         """From now on prove, and accept proofs of, this membership on every session. InvalidArgument as above."""
-        self.check_group(group)
-        self._groups[group] = join_key
-        for connection in list(self._open.values()):
-            connection.join.add_group(group, join_key, self._clock.monotonic())
-            self._run_join(connection)
+        self._joining.add_group(group, join_key, self.connections(), self._clock.monotonic())
 
     def remove_group(self, group: GroupId) -> None:
-        self._groups.pop(group, None)
-        for connection in list(self._open.values()):
-            connection.join.remove_group(group, self._clock.monotonic())
-            self._run_join(connection)
+        self._joining.remove_group(group, self.connections(), self._clock.monotonic())
 
     def send(self, group: GroupId, peer: PeerId, kind: FlowKind, parts: Sequence[Buffer]) -> None:
         """Queue one message; nothing happens when the peer is gone meanwhile (the sink has been told)."""
@@ -193,18 +171,37 @@ class Peers:
                 connection.link.close(CloseReason.PROTOCOL, reason)
 
     async def dial(self, address: Address, wanted: PeerId | None) -> PeerId:
-        """Connect; the peer ID that answered, once its session is admitted. Unreachable says why not."""
-        try:
-            sock = await tcp.connect(address)
-        except LocalError as error:
-            raise Unreachable(str(error)) from None
-        session = TcpSession(
-            self._identity, self._rng, self._clock.monotonic(), is_initiator=True, wanted=wanted, pool=self._pool
-        )
-        try:
-            connection = self._adopt(TcpLink(sock, session, self, self._clock, self._loop, self._moved))
-        except LocalError as error:
-            raise Unreachable(f"{address}: {error}") from None
+        """Connect, by whatever reaches it first; the peer ID that answered, once its session is admitted.
+
+        Unreachable says why not.
+        """
+        if len(self._carriers) == 1:  # no race, and who waits hears of it in the same turn of the loop or the next
+            return await self._open_session(self._carriers[0], address, wanted)
+        carriers = {carrier.kind: carrier for carrier in self._carriers}
+        race = Race([address], carriers.keys(), self._clock.monotonic())
+        return await call(race, lambda path: self._open_session(carriers[path.kind], address, wanted), self._clock)
+
+    def can_improve(self, connection: Connection) -> bool:
+        """Whether the other kind of transport would be the better one for this peer, as far as its address tells."""
+        return self._better_carrier(connection) is not None
+
+    async def improve(self, connection: Connection) -> PeerId:
+        """Call this peer by the better transport; such a session takes this one's place. Unreachable says why not."""
+        carrier, address = self._better_carrier(connection), connection.dialled
+        if carrier is None or address is None:
+            raise Unreachable("there is no better transport for this peer")
+        return await self._open_session(carrier, address, connection.peer)
+
+    def _better_carrier(self, connection: Connection) -> Carrier | None:
+        if connection.dialled is None:
+            return None
+        preferred = preferred_kind(connection.dialled)
+        if connection.link.kind is preferred:
+            return None
+        return next((carrier for carrier in self._carriers if carrier.kind is preferred), None)
+
+    async def _open_session(self, carrier: Carrier, address: Address, wanted: PeerId | None) -> PeerId:
+        connection = self._adopt(await carrier.connect(address, wanted))
         connection.dialled = address
         connection.opened = self._loop.create_future()
         connection.link.start()
@@ -217,23 +214,16 @@ class Peers:
 
     # From net ---------------------------------------------------------------------------------------------------
 
-    def connection_accepted(self, accepted: Accepted) -> None:
-        if self._stopping or not self._has_room_for(accepted.remote):
-            accepted.socket.close()
-            return
-        session = TcpSession(self._identity, self._rng, self._clock.monotonic(), is_initiator=False, pool=self._pool)
-        try:
-            self._adopt(TcpLink(accepted.socket, session, self, self._clock, self._loop, self._moved)).link.start()
-        except LocalError as error:
-            log.debug("connection from %s: %s", accepted.remote, error)
-
-    def _has_room_for(self, remote: Address) -> bool:
-        """Strangers must not take the places of members; who they are is no help, for identities are free."""
+    def has_room_for(self, remote: Address) -> bool:
+        """Whether whoever calls from there may."""
         incoming = [connection for connection in self._connections.values() if connection.dialled is None]
-        unproved = [source_of(connection.link.remote) for connection in incoming if not connection.groups]
-        return len(unproved) < _MAX_UNPROVED and unproved.count(source_of(remote)) < _MAX_UNPROVED_PER_HOST
+        unproved = [connection.link.remote for connection in incoming if not connection.groups]
+        return not self._stopping and has_room_for(remote, unproved)
 
-    def link_event(self, link: TcpLink, event: Event) -> None:
+    def link_accepted(self, link: Link) -> None:
+        self._adopt(link).link.start()
+
+    def link_event(self, link: Link, event: Event) -> None:
         connection = self._connections[id(link)]
         if connection.is_cut and not isinstance(event, Closed):
             return
@@ -265,7 +255,7 @@ class Peers:
         kind, group = purpose
         if kind is FlowKind.JOIN:
             connection.join.receive_message(message.joined(), self._clock.monotonic())
-            self._run_join(connection)
+            self._joining.run(connection)
         elif group is None or group not in connection.groups:
             if group not in connection.former_groups:
                 raise RemoteError("a message for a group that was not joined")
@@ -278,10 +268,9 @@ class Peers:
 
     # Admission and joining --------------------------------------------------------------------------------------
 
-    def _adopt(self, link: TcpLink) -> Connection:
+    def _adopt(self, link: Link) -> Connection:
         connection = Connection(link, self._clock.monotonic())
         self._connections[id(link)] = connection
-        self._links.add(link)
         return connection
 
     def _admit(self, connection: Connection) -> None:
@@ -296,6 +285,7 @@ class Peers:
             we_started=session.is_initiator,
             handshake_hash=session.handshake_hash,
             now=now,
+            is_preferred=connection.link.kind is preferred_kind(connection.link.remote),
         )
         if verdict is Verdict.IS_SELF:
             connection.refuse(CloseReason.SELF, "this address leads to ourselves")
@@ -307,32 +297,14 @@ class Peers:
             if replaced is not None:
                 self._retire(self._connections[replaced])
             self._open[peer] = connection
-            exchange = join.JoinExchange(
-                session.handshake_hash, session.is_initiator, dict(self._groups), self._rng, now
-            )
-            connection.admitted(exchange, now)
+            connection.admitted(self._joining.new_exchange(connection, now), now)
             self._sink.peer_changed(connection, True)
-            self._run_join(connection)
+            self._joining.run(connection)
 
     def _retire(self, old: Connection) -> None:
         """Another session takes its place: its groups are told now, for its own end comes too late."""
         self._unlink(old)
         old.link.close(CloseReason.DUPLICATE, "a newer session is kept")
-
-    def _run_join(self, connection: Connection) -> None:
-        exchange = connection.join
-        for message in exchange.messages_to_send():
-            connection.send(FlowKind.JOIN, None, [message])
-        while (event := exchange.next_event()) is not None:
-            if isinstance(event, join.Joined):
-                connection.group_joined(event.group_id)
-                self._sink.member_linked(event.group_id, connection.peer, connection)
-            elif isinstance(event, join.Left):
-                connection.group_left(event.group_id)
-                self._sink.member_unlinked(event.group_id, connection.peer, True)
-            else:
-                connection.link.session.close(CloseReason.DENIED, "no common group was proved")
-        self._mark(connection.link)
 
     # Ends -------------------------------------------------------------------------------------------------------
 
@@ -365,28 +337,4 @@ class Peers:
     def _unlink(self, connection: Connection) -> None:
         if self._open.get(connection.peer) is connection:
             del self._open[connection.peer]
-        groups = list(connection.groups)
-        connection.groups.clear()
-        for group in groups:
-            self._sink.member_unlinked(group, connection.peer, False)
-
-    # Pumping ----------------------------------------------------------------------------------------------------
-
-    def _mark(self, link: TcpLink) -> None:
-        """Pump this link at the end of the loop's turn."""
-        if not self._dirty:
-            self._loop.call_soon(self._pump)
-        self._dirty[id(link)] = link
-
-    def _pump(self) -> None:
-        links: Iterable[TcpLink] = list(self._dirty.values())
-        self._dirty.clear()
-        for link in links:
-            link.pump()
-
-
-def source_of(address: Address) -> str:
-    """Who is counted as one: an IPv4 address, or an IPv6 network."""
-    if not address.is_ipv6:
-        return address.host
-    return str(ipaddress.ip_network((address.host, _NETWORK_BITS), strict=False))
+        self._joining.end(connection)

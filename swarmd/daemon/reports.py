@@ -239,7 +239,7 @@ class Reports:
             peer_id=str(connection.peer),
             address=str(link.remote),
             state="connected",
-            transport="tcp",
+            transport=link.kind.value,
             inbound=not link.session.is_initiator,
             groups=sorted(memberships.name(group) or group.short for group in connection.groups),
             connected_s=round(self._node.now - (connection.opened_at or self._node.now), 3),

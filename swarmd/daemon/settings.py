@@ -45,6 +45,14 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transport:
+    """`[transport]`: what may carry sessions; one of them at the least."""
+
+    tcp: bool = True
+    udp: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLimits:
     """`[limits.groups."NAME or ID"]`: of one group, within the limits of the whole node."""
 
@@ -91,14 +99,16 @@ class Config:
     """Everything in force."""
 
     node: Node
+    transport: Transport
     limits: Limits
     discovery: Discovery
     control: Control
     log: Log
 
 
-SECTIONS: Mapping[str, type[Node | Limits | Discovery | Control | Log]] = {
+SECTIONS: Mapping[str, type[Node | Transport | Limits | Discovery | Control | Log]] = {
     "node": Node,
+    "transport": Transport,
     "limits": Limits,
     "discovery": Discovery,
     "control": Control,
@@ -142,6 +152,8 @@ def _group_limits(value: object) -> GroupLimits:
 PARSERS: Mapping[str, Callable[[object], object]] = {
     "node.listen": values.list_of(values.listen_address, 1, MAX_LISTEN),
     "node.state_dir": values.path,
+    "transport.tcp": values.truth,
+    "transport.udp": values.truth,
     "limits.upload": values.rate,
     "limits.download": values.rate,
     "limits.max_sessions": values.integer(1, MAX_SESSIONS),

@@ -1,4 +1,4 @@
-"""Driver of TCP sessions: sockets on the asyncio loop, without its transports.
+"""Driver of one TCP session: its socket on the asyncio loop, without the loop's transports.
 
 One `TcpLink` pumps one `TcpSession`: the kernel writes into the session's buffer (`recv_into`) and reads from its
 sealed records (`send`), no byte is copied in between, and no work is queued beyond one record, so that priorities are
@@ -6,30 +6,26 @@ decided as late as possible. `TCP_NOTSENT_LOWAT` keeps the kernel's own queue of
 
 A turn of a link moves at most _TURN_BYTES each way before other links, timers and the control socket have theirs.
 
-The link tells its `Sink` what has happened; it never decides. Every link ends with exactly one `Closed` event and a
-closed socket; `TcpListener.close` and `TcpLink.abort` leave nothing behind on the loop.
+The link tells its `Sink` what has happened; it never decides. It ends with exactly one `Closed` event and a closed
+socket; `abort` leaves nothing behind on the loop. Connecting and accepting are in `net.tcpcarrier`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
-import logging
 import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
-from swarmd.transport.api import CloseReason, Event, State
+from swarmd.net.link import Sink
+from swarmd.transport.api import CloseReason, State
+from swarmd.transport.paths import Kind
 from swarmd.transport.tcp.session import TcpSession
-
-log = logging.getLogger(__name__)
 
 _TURN_BYTES = 2 << 20  # about 3 ms at full speed: what a control request waits at the most for one link
 _NOTSENT_BYTES = 128 * 1024  # what may wait unsent in the kernel, where no priority can overtake it; or a record's size
@@ -41,32 +37,6 @@ _INT = struct.Struct("i")
 _RTT = struct.Struct("I")
 _RTT_OFFSET, _TCP_INFO_BYTES = 68, 104  # linux/tcp.h: tcpi_rtt of struct tcp_info
 _CLOSE_PERIOD = 2.0  # how long a last CLOSE record may take to leave
-_BACKLOG = 256
-_PAUSE_PERIOD = 1.0
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-# Of one connection or of the moment, not of the listener: accept(2) says to treat them like EAGAIN. EPERM: a firewall.
-_NETWORK_ERRORS = frozenset(
-    {
-        errno.EPERM,
-        errno.EPROTO,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENONET,
-        errno.ECONNRESET,
-        errno.ETIMEDOUT,
-    }
-)
-CONNECT_TIMEOUT = 8.0
-
-
-class Sink(Protocol):
-    """Who is told what happens on a link; implemented above, called on the loop."""
-
-    def link_event(self, link: TcpLink, event: Event) -> None: ...
 
 
 def _unheard(count: int) -> None:
@@ -74,10 +44,12 @@ def _unheard(count: int) -> None:
 
 
 class TcpLink:
-    """One connected socket and its session. Start with `start()`; ends by `close`, the peer, or the network.
+    """One connected socket and its session; a `net.link.Link`. Ends by `close`, the peer, or the network.
 
     LocalError, and the socket is closed, when the connection was gone before it could be looked at.
     """
+
+    kind = Kind.TCP
 
     def __init__(
         self,
@@ -289,87 +261,6 @@ class TcpLink:
         self._timer = self._closing = None
         self._fd = -1
         self._socket.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A connection somebody made to us, not yet keyed."""
-
-    socket: socket.socket
-    remote: Address
-
-
-class Acceptor(Protocol):
-    def connection_accepted(self, accepted: Accepted) -> None: ...
-
-
-class TcpListener:
-    """Accepts connections on one address."""
-
-    def __init__(self, address: Address, acceptor: Acceptor, loop: asyncio.AbstractEventLoop) -> None:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._socket.bind((address.host, address.port))
-            self._socket.listen(_BACKLOG)
-        except OSError as error:
-            self._socket.close()
-            raise LocalError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
-        self.address = Address.of_socket(self._socket.getsockname())
-        self._acceptor, self._loop = acceptor, loop
-        loop.add_reader(self._socket.fileno(), self._on_readable)
-
-    def close(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-
-    def _on_readable(self) -> None:
-        try:
-            sock, remote = self._socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            if error.errno not in _SHORTAGES | _NETWORK_ERRORS:
-                raise
-            log.warning("no connection is accepted on %s for a moment: %s", self.address, os.strerror(error.errno))
-            self._pause()
-            return
-        sock.setblocking(False)
-        self._acceptor.connection_accepted(Accepted(sock, Address.of_socket(remote)))
-
-    def _pause(self) -> None:
-        """Accepting again at once would spin: what could not be accepted may wait in the kernel still."""
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.call_later(_PAUSE_PERIOD, self._resume)
-
-    def _resume(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._loop.add_reader(self._socket.fileno(), self._on_readable)
-
-
-async def connect(address: Address, source: str | None = None) -> socket.socket:
-    """A connected non-blocking socket; LocalError that says why not. `source`: numeric address to call from."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        if source is not None:
-            sock.bind((source, 0))
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await asyncio.get_running_loop().sock_connect(sock, (address.host, address.port))
-        return sock
-    except TimeoutError:
-        sock.close()
-        raise LocalError(f"{address} does not answer (tried for {CONNECT_TIMEOUT:.0f} s)") from None
-    except OSError as error:
-        sock.close()
-        raise LocalError(f"{address}: {os.strerror(error.errno or 0)}") from None
-    except BaseException:
-        sock.close()
-        raise
 
 
 def tune(sock: socket.socket) -> None:

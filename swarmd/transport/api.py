@@ -64,6 +64,7 @@ class CloseReason(IntEnum):
     LOST = 8  # the connection below went away
     SHUTDOWN = 9  # the daemon stops
     VERSION = 10  # the other end speaks another version
+    UNREACHABLE = 11  # nobody has answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from swarmd.core.clock import SystemClock
 from swarmd.core.rng import SystemRng
 from swarmd.daemon.memory import keep_freed_memory
 from swarmd.identity.identity import Identity
+from swarmd.net.link import Link
 from swarmd.net.tcp import TcpLink
 from swarmd.transport.api import Closed, Event, MessageReceived, MessageSent, Opened, Priority
 from swarmd.transport.tcp.session import TcpSession
@@ -37,7 +38,7 @@ class _Side:
         self.block = bytearray(BLOCK)
         self.done = asyncio.get_running_loop().create_future()
 
-    def link_event(self, link: TcpLink, event: Event) -> None:
+    def link_event(self, link: Link, event: Event) -> None:
         if isinstance(event, MessageReceived):
             self.left -= sum(map(len, event.parts))
             if self.left <= 0:
@@ -51,7 +52,7 @@ class _Side:
         elif isinstance(event, Closed) and not self.done.done():
             self.done.set_result(None)
 
-    def _send(self, link: TcpLink) -> None:
+    def _send(self, link: Link) -> None:
         if self.unsent > 0:
             self.unsent -= BLOCK
             link.session.send(self.flow, [b"0123456789", self.block])

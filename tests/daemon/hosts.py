@@ -15,7 +15,9 @@ from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.peers import Peers
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.identity.identity import Identity
-from swarmd.net.tcp import TcpLink, connect
+from swarmd.net.link import Link
+from swarmd.net.tcp import TcpLink
+from swarmd.net.tcpcarrier import TcpCarrier, connect
 from swarmd.transport.api import Closed, Event, Opened, Priority
 from swarmd.transport.tcp.session import TcpSession
 
@@ -91,7 +93,8 @@ class Host:
         self.identity = identity or Identity.generate()
         self.clock = clock
         self.sink = Recorder()
-        self.peers = Peers(self.identity, SystemRng(), clock, self.sink, max_sessions)
+        self.peers = Peers(self.identity.peer_id, SystemRng(), clock, self.sink, max_sessions)
+        self.peers.add_carrier(TcpCarrier(self.identity, SystemRng(), clock, self.peers))
         self.peers.listen([self.peers.open_listener(Address("127.0.0.1", 0))])
 
     @property
@@ -134,9 +137,9 @@ class Stranger:
         self.events = events
 
     @classmethod
-    async def connected(cls, host: Host, identity: Identity | None = None) -> Stranger:
-        """Keyed with `host`."""
-        sock = await connect(host.address)
+    async def connected(cls, host: Host, identity: Identity | None = None, address: Address | None = None) -> Stranger:
+        """Keyed with `host`; `address`: one of its others."""
+        sock = await connect(address or host.address)
         session = TcpSession(identity or Identity.generate(), SystemRng(), host.clock.monotonic(), is_initiator=True)
         events: asyncio.Queue[Event] = asyncio.Queue()
         link = TcpLink(sock, session, _Collector(events), host.clock, asyncio.get_running_loop())
@@ -169,7 +172,7 @@ class _Collector:
     def __init__(self, events: asyncio.Queue[Event]) -> None:
         self._events = events
 
-    def link_event(self, link: TcpLink, event: Event) -> None:
+    def link_event(self, link: Link, event: Event) -> None:
         self._events.put_nowait(event)
 
 

@@ -34,6 +34,10 @@ FULL = """
 listen = ["127.0.0.1:7000", "[::1]:7000"]
 state_dir = "~/swarmd"
 
+[transport]
+tcp = true
+udp = false
+
 [limits]
 upload = "10 MiB/s"
 download = 5000000
@@ -101,6 +105,7 @@ def test_defaults(place: Place) -> None:
     assert config.node.listen == DEFAULT_LISTEN
     assert config.node.state_dir == place.folder / ".local/state/swarmd"
     assert config.limits.upload == config.limits.download == Rate(None)
+    assert config.transport.tcp and config.transport.udp
     assert config.discovery.mdns
     assert config.control.group is None
     assert (config.log.level, config.log.format) == ("info", "auto")
@@ -115,6 +120,7 @@ def test_a_file_with_every_key(place: Place) -> None:
     assert config.node.listen == (Address("127.0.0.1", 7000), Address("::1", 7000))
     assert config.node.state_dir == place.folder / "swarmd"
     assert (config.limits.upload, config.limits.download) == (Rate(10 << 20), Rate(5_000_000))
+    assert (config.transport.tcp, config.transport.udp) == (True, False)
     assert config.limits.max_sessions == 64
     assert config.limits.groups == {
         "films": GroupLimits(upload=Rate(1 << 20)),
@@ -220,7 +226,7 @@ def test_every_mistake_is_named_at_once(place: Place) -> None:
         "xml",
     )
     assert [problem.removeprefix(f"{place.file}: ") for problem in problems] == [
-        "unknown section [top]; known are node, limits, discovery, control, log",
+        "unknown section [top]; known are node, transport, limits, discovery, control, log",
         "limits must be a section: [limits]",
         "unknown section [loging]; did you mean log?",
         "node.listen: 'localhost:2' has a name where a numeric IP address is needed: write 192.0.2.1:7000 or"
@@ -253,6 +259,29 @@ def test_every_mistake_is_named_at_once(place: Place) -> None:
 def test_limits_that_make_no_sense(place: Place, line: str, said: str) -> None:
     (problem,) = place.problems(f"[limits]\n{line}\n")
     assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "origins"),
+    [
+        (("--no-tcp", "--no-udp"), "", "--no-tcp and --no-udp"),
+        (("--no-tcp",), "[transport]\nudp = false\n", "--no-tcp and FILE"),
+        ((), "[transport]\nudp = false\ntcp = false\n", "FILE"),
+    ],
+)
+def test_something_has_to_carry_sessions(place: Place, options: tuple[str, ...], file: str, origins: str) -> None:
+    place.file.write_text(file)
+    with pytest.raises(ConfigError) as refused:
+        place.load(*options)
+    (problem,) = refused.value.problems
+    assert problem.startswith(origins.replace("FILE", str(place.file)) + ": neither TCP nor UDP may be used")
+
+
+def test_a_transport_is_switched_off(place: Place) -> None:
+    transport = place.load("--no-tcp").config.transport
+    assert (transport.tcp, transport.udp) == (False, True)
+    transport = place.load("--no-udp").config.transport
+    assert (transport.tcp, transport.udp) == (True, False)
 
 
 def test_what_contradicts(place: Place) -> None:
@@ -356,7 +385,8 @@ def test_a_reload_applies_limits_and_the_level(place: Place) -> None:
     after = place.load().config
     live, waiting = changed_keys(before, after)
     assert live == ["limits.upload", "limits.download", "limits.groups", "log.level"]
-    assert waiting == [key for key in flatten(after) if key not in live]
+    same = ["transport.tcp"]  # not both can be off
+    assert waiting == [key for key in flatten(after) if key not in [*live, *same]]
     assert changed_keys(after, after) == ([], [])
 
 

@@ -1,4 +1,7 @@
-"""Listening: exactly what was named, or any port when the usual one is taken; with real sockets."""
+"""Listening: exactly what was named, or any port when the usual one is taken; by all transports on the same one.
+
+With real sockets.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import pytest
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import LocalError
-from swarmd.daemon.listening import open_listeners
+from swarmd.daemon import listening as listening_module
+from swarmd.daemon.listening import open_listeners, open_together
 
 
 class Opened:
@@ -33,6 +37,19 @@ class Opened:
 
     def close(self) -> None:
         self.socket.close()
+
+
+class OpenedUdp(Opened):
+    """The same for datagrams, whose ports are others than those of TCP."""
+
+    def __init__(self, address: Address) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self.socket.bind((address.host, address.port))
+        except OSError as error:
+            self.socket.close()
+            raise LocalError(f"cannot listen on {address}") from error
+        self.address = Address.of_socket(self.socket.getsockname())
 
 
 @contextmanager
@@ -130,3 +147,60 @@ def test_the_usual_port_refused_for_another_reason_is_an_error() -> None:
 
     with pytest.raises(LocalError, match="Permission denied"):
         open_listeners(both_families(80), False, forbidden)
+
+
+# Several transports on one port -----------------------------------------------------------------------------------
+
+
+def test_all_transports_listen_on_the_same_free_port() -> None:
+    port = open_together(Address("127.0.0.1", 0), [Opened, OpenedUdp])
+    assert port.address.port
+    assert [each.address for each in port.listeners] == [port.address, port.address]
+    port.close()
+
+
+def test_a_free_port_that_one_transport_cannot_have_is_not_taken_by_the_other() -> None:
+    """As often as that happens, and nothing stays open: a socket left open would fail the test."""
+    obstacles: list[OpenedUdp] = []
+
+    def opened_and_taken(address: Address) -> Opened:
+        opened = Opened(address)
+        if len(obstacles) < 3:
+            obstacles.append(OpenedUdp(opened.address))
+        return opened
+
+    port = open_together(Address("127.0.0.1", 0), [opened_and_taken, OpenedUdp])
+    assert len(obstacles) == 3 and port.address not in [each.address for each in obstacles]
+    port.close()
+    close_all(tuple(obstacles))
+
+
+def test_a_port_that_was_asked_for_is_not_replaced_by_another() -> None:
+    obstacle = OpenedUdp(Address("127.0.0.1", 0))
+    with pytest.raises(LocalError, match="cannot listen on") as caught:
+        open_together(obstacle.address, [Opened, OpenedUdp])
+    assert isinstance(caught.value.__cause__, OSError) and caught.value.__cause__.errno == errno.EADDRINUSE
+    Opened(obstacle.address).close()
+    obstacle.close()
+
+
+def test_the_search_for_a_port_ends() -> None:
+    tries: list[Address] = []
+
+    def taken(address: Address) -> Opened:
+        tries.append(address)
+        raise LocalError(f"cannot listen on {address}") from OSError(errno.EADDRINUSE, "in use")
+
+    with pytest.raises(LocalError):
+        open_together(Address("127.0.0.1", 0), [Opened, taken])
+    assert len(tries) == listening_module._TRIES and all(address.port for address in tries)
+
+
+def test_the_usual_port_taken_by_another_transport_is_replaced_for_all() -> None:
+    obstacle = OpenedUdp(Address("127.0.0.1", 0))
+    openers = [Opened, OpenedUdp]
+    listening = open_listeners([obstacle.address], False, lambda address: open_together(address, openers))
+    (port,) = listening.listeners
+    assert port.address.port != obstacle.address.port and listening.note is not None
+    port.close()
+    obstacle.close()

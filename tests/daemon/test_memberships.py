@@ -21,6 +21,7 @@ from swarmd.groups.contacts import encode_addresses
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.records import CertificateCache, Record, Share, ShareKind, decode_record
 from swarmd.identity.identity import Identity
+from swarmd.net.tcpcarrier import TcpCarrier
 from swarmd.store.store import Store
 from swarmd.store.tables.groups import MemberRow
 from tests.daemon.hosts import PATIENCE
@@ -33,7 +34,8 @@ class Member:
         self.identity, self.clock = Identity.generate(), clock
         self.store = Store.open(folder, clock, SystemRng())
         self.ledger = Workers(asyncio.get_running_loop(), "ledger", 1)
-        self.peers = Peers(self.identity, SystemRng(), clock, self)
+        self.peers = Peers(self.identity.peer_id, SystemRng(), clock, self)
+        self.peers.add_carrier(TcpCarrier(self.identity, SystemRng(), clock, self.peers))
         self.peers.listen([self.peers.open_listener(Address("127.0.0.1", 0))])
         self.memberships = Memberships(self.identity, self.peers, self.store, self.ledger, clock, SystemRng(), self)
         self.memberships.set_addresses((self.address,), self.address.port)

@@ -15,6 +15,7 @@ from swarmd.daemon.connection import DialFailed
 from swarmd.daemon.flows import FlowKind
 from swarmd.groups import join
 from swarmd.groups.groupspec import GroupSpec
+from swarmd.net.tcp import TcpLink
 from swarmd.transport.api import CloseReason
 from tests.daemon.hosts import Host, make_group
 
@@ -317,7 +318,9 @@ async def test_a_node_that_stops_waits_for_nobody_who_does_not_read(hosts: list[
     await near.linked(far, group)
     await near.linked(other, group)
     for deaf in (far, other):
-        asyncio.get_running_loop().remove_reader(deaf.peers.connections()[0].link._fd)
+        link = deaf.peers.connections()[0].link
+        assert isinstance(link, TcpLink)
+        asyncio.get_running_loop().remove_reader(link._fd)
         for _ in range(60):
             near.send(group, deaf, FlowKind.BULK, bytes(500_000))
     connection = near.peers.connection(far.peer_id)

@@ -11,9 +11,9 @@ import pytest
 from swarmd.core.addresses import Address
 from swarmd.core.clock import ManualClock
 from swarmd.core.errors import RemoteError
-from swarmd.daemon import peers as peers_module
 from swarmd.daemon.bans import BAN_PERIOD, FORGIVE_PERIOD
 from swarmd.daemon.flows import FlowKind, encode_metadata
+from swarmd.daemon.strangers import MAX_UNPROVED_PER_HOST, source_of
 from swarmd.groups import join
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.identity.identity import Identity
@@ -53,7 +53,7 @@ async def test_a_stranger_without_any_group_is_turned_away(hosts: list[Host], cl
 
 async def test_one_host_cannot_hold_many_unproved_connections(hosts: list[Host]) -> None:
     host = hosts[0]
-    held = [raw_connection(host.address) for _ in range(peers_module._MAX_UNPROVED_PER_HOST + 1)]
+    held = [raw_connection(host.address) for _ in range(MAX_UNPROVED_PER_HOST + 1)]
     try:
         reader, writer = await asyncio.open_connection(sock=held[-1])
         async with asyncio.timeout(20):
@@ -73,7 +73,7 @@ async def test_strangers_cannot_take_the_places_of_members(hosts: list[Host], gr
     near, far, _ = hosts
     near.join(group)
     far.join(group)
-    strangers = [await Stranger.connected(near) for _ in range(peers_module._MAX_UNPROVED_PER_HOST)]
+    strangers = [await Stranger.connected(near) for _ in range(MAX_UNPROVED_PER_HOST)]
     reader, writer = await asyncio.open_connection(near.address.host, near.address.port)
     async with asyncio.timeout(20):
         assert await reader.read() == b"", "one more is closed unheard"
@@ -90,9 +90,9 @@ async def test_strangers_cannot_take_the_places_of_members(hosts: list[Host], gr
 
 async def test_neighbours_in_one_ipv6_network_count_as_one_host() -> None:
     """One machine has all the addresses of a /64."""
-    assert peers_module.source_of(Address("2001:db8::1", 1)) == peers_module.source_of(Address("2001:db8::2:3", 9))
-    assert peers_module.source_of(Address("2001:db8:0:1::1", 1)) != peers_module.source_of(Address("2001:db8::1", 1))
-    assert peers_module.source_of(Address("192.0.2.1", 1)) != peers_module.source_of(Address("192.0.2.2", 1))
+    assert source_of(Address("2001:db8::1", 1)) == source_of(Address("2001:db8::2:3", 9))
+    assert source_of(Address("2001:db8:0:1::1", 1)) != source_of(Address("2001:db8::1", 1))
+    assert source_of(Address("192.0.2.1", 1)) != source_of(Address("192.0.2.2", 1))
 
 
 async def test_a_connection_that_is_reset_at_once_harms_nobody(hosts: list[Host], group: GroupSpec) -> None:

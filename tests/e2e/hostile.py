@@ -34,6 +34,7 @@ from swarmd.groups.group import Group
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.tickets import NamedObject, ObjectTicket
 from swarmd.identity.identity import Identity
+from swarmd.net.tcpcarrier import TcpCarrier
 from swarmd.replication.replicator import Replicator
 from swarmd.replication.shape import Shape
 from swarmd.store.manifest import Built, PageKind, Root
@@ -119,7 +120,8 @@ class Liar:
         """And has ended it."""
         self._clock = clock
         self._lies: list[Lie] = []
-        self._peers = Peers(identity, rng, clock, self)
+        self._peers = Peers(identity.peer_id, rng, clock, self)
+        self._peers.add_carrier(TcpCarrier(identity, rng, clock, self._peers))
         self._disk = Workers(loop, "liar", 4)
         self._exchange = Exchange(Replicator(rng, clock.monotonic()), self._peers, self._disk, clock)
         self._group = Group(spec, identity, rng, clock.monotonic())

@@ -24,6 +24,8 @@ T = TypeVar("T")
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 40.0
+EXTRA_ARGUMENTS = tuple(os.environ.get("E2E_ARGUMENTS", "").split())
+"""For every daemon of a run: `E2E_ARGUMENTS=--no-tcp python -m pytest tests/e2e` has all of them talk over UDP."""
 
 
 class Node:
@@ -71,7 +73,7 @@ class Node:
     def command(self) -> list[str]:
         listen = [word for address in self._listen for word in ("--listen", address)]
         places = ["--config", str(self.config_file), "--state-dir", str(self.state_dir), "--socket", str(self.socket)]
-        return [*self._prefix, sys.executable, "-m", "swarmd", *places, *listen, *self._arguments]
+        return [*self._prefix, sys.executable, "-m", "swarmd", *places, *listen, *self._arguments, *EXTRA_ARGUMENTS]
 
     def spawn(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start without waiting for anything."""

@@ -1,66 +1,16 @@
-"""The TCP driver over real sockets on loopback."""
+"""Links over TCP: sessions over real sockets on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from swarmd.core.addresses import Address
-from swarmd.core.clock import SystemClock
-from swarmd.core.errors import LocalError
-from swarmd.core.rng import SystemRng
-from swarmd.identity.identity import Identity
-from swarmd.net import tcp
-from swarmd.net.tcp import Accepted, TcpLink, TcpListener, connect
-from swarmd.transport.api import Closed, CloseReason, Event, MessageReceived, Opened, Priority
-from swarmd.transport.tcp.session import TcpSession
-
-
-class End:
-    """One end of a link: collects events, and can wait for one of a kind."""
-
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
-
-    def link_event(self, link: TcpLink, event: Event) -> None:
-        self.events.put_nowait(event)
-
-    async def wait(self, kind: type[Event]) -> Event:
-        async with asyncio.timeout(20):
-            while not isinstance(event := await self.events.get(), kind):
-                pass
-            return event
-
-
-class Host:
-    """A node with a listener and at most one link."""
-
-    def __init__(self) -> None:
-        self.identity = Identity.generate()
-        self.end = End()
-        self.accepted: asyncio.Queue[TcpLink] = asyncio.Queue()
-        self.links: list[TcpLink] = []
-        self.listener = TcpListener(Address("127.0.0.1", 0), self, asyncio.get_running_loop())
-
-    def link(self, sock: socket.socket, initiator: bool) -> TcpLink:
-        session = TcpSession(self.identity, SystemRng(), SystemClock().monotonic(), is_initiator=initiator)
-        link = TcpLink(sock, session, self.end, SystemClock(), asyncio.get_running_loop())
-        self.links.append(link)
-        link.start()
-        return link
-
-    def connection_accepted(self, accepted: Accepted) -> None:
-        self.accepted.put_nowait(self.link(accepted.socket, initiator=False))
-
-    def close(self) -> None:
-        self.listener.close()
-        for link in self.links:
-            link.abort()
+from swarmd.net.tcp import TcpLink
+from swarmd.net.tcpcarrier import connect
+from swarmd.transport.api import Closed, CloseReason, MessageReceived, Opened, Priority
+from tests.net.tcp_host import Host
 
 
 @pytest.fixture
@@ -133,70 +83,3 @@ async def test_bulk_in_the_kernel_stays_short_while_the_peer_does_not_read(
         for _ in range(200):
             link.pump()
     assert link._unsent_bytes() <= 2 * 256 * 1024 + 4096
-
-
-class Refusing(socket.socket):
-    """A listening socket whose first accept fails, as the system may say; the connection waits on."""
-
-    error: int | None = None
-
-    def accept(self) -> tuple[socket.socket, tuple[object, ...]]:
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise OSError(error, os.strerror(error))
-        return super().accept()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        errno.EAGAIN,
-        errno.EINTR,
-        errno.ECONNABORTED,
-        errno.EMFILE,
-        errno.ENOMEM,
-        errno.EPERM,
-        errno.EPROTO,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENONET,
-        errno.ETIMEDOUT,
-    ],
-    ids=errno.errorcode.get,
-)
-async def test_a_connection_that_cannot_be_accepted_ends_no_listener(
-    error: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tcp, "_PAUSE_PERIOD", 0.01)
-    faults: list[dict[str, object]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
-    host = Host()
-    refusing = Refusing(fileno=host.listener._socket.detach())
-    refusing.error = error
-    host.listener._socket = refusing
-    sock = await connect(host.listener.address)
-    async with asyncio.timeout(20):
-        await host.accepted.get()
-    assert refusing.error is None, "it was refused once"
-    assert not faults
-    sock.close()
-    host.close()
-
-
-async def test_connect_says_why_not() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        with pytest.raises(LocalError, match="refused"):
-            await connect(Address("127.0.0.1", port))
-
-
-async def test_port_in_use_is_a_clear_error() -> None:
-    host = Host()
-    with pytest.raises(LocalError, match=r"cannot listen on 127.0.0.1:.*in use"):
-        TcpListener(host.listener.address, host, asyncio.get_running_loop())
-    host.close()

@@ -190,7 +190,7 @@ class SessionConformance:
             assert deadline is not None and deadline <= pair.now + 11
             end.handle_timer(deadline)
             last = drain(end)[-1]
-            assert isinstance(last, Closed) and last.reason is CloseReason.TIMED_OUT
+            assert isinstance(last, Closed) and last.reason in (CloseReason.TIMED_OUT, CloseReason.UNREACHABLE)
 
     def test_idle_session_is_kept_alive_and_a_dead_one_ends(self, opened: Pair) -> None:
         for _ in range(20):
