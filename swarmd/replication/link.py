@@ -121,6 +121,7 @@ class Channel:
         "late_pages",
         "link",
         "meta_retry_at",
+        "offered",
         "pending",
         "received_bytes",
         "requests",
@@ -142,6 +143,7 @@ class Channel:
         self.shown = 0  # what we have said we have
         self.pending = 0  # of that, what has not been sent yet
         self.given = 0  # fresh chunks shown to it and not yet seen elsewhere
+        self.offered = 0  # how many of those are not sent yet
         self.denied = 0  # what they had and would not give
         self.asked = 0  # what we have asked of it, until it has ended the request
         self.busy = 0  # what they have and sent us elsewhere for

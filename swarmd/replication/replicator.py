@@ -25,7 +25,7 @@ Buffers: `chunk_read` lends one until ReleaseBuffer; its slices travel in SendBu
 a StoreChunk are the views that `receive_bulk` was given.
 
 Invariants: a chunk is announced only after `chunk_stored`; only chunks that can be verified are asked for; memory is
-bounded by MAX_OPEN_BYTES of downloads, MAX_SLOTS buffers of uploads and the bounds in `link`, whatever peers do.
+bounded by MAX_OPEN_BYTES of downloads, MAX_SLOT_BYTES of uploads and the bounds in `link`, whatever peers do.
 It does not: verify, store, choose members, keep anything across a restart.
 """
 

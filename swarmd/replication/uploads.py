@@ -8,8 +8,9 @@ and can be passed on; not all together at the end.
 Fair: among peers with something waiting, the next slot goes to the one that has been served least, counted in bytes
 from when it last had nothing waiting (start-time fair queueing), whatever it has open and however fast it asks.
 
-Bounds: MAX_REQUESTS chunks and MAX_META_REQUESTS pages waiting for each peer; MAX_SLOTS buffers of a chunk; to the
-transport, a window for each peer and one for all (`pacing`), and BACKLOG_PERIOD of what a peer takes.
+Bounds: MAX_REQUESTS chunks and MAX_META_REQUESTS pages waiting for each peer; MAX_SLOTS buffers of a chunk,
+MAX_SLOT_BYTES in all; to the transport, a window for each peer and one for all (`pacing`), and BACKLOG_PERIOD of what a
+peer takes.
 
 Invariant: `queued_bytes` is what is promised and not handed over. Each buffer taken is released exactly once, after
 the last of its blocks has left.
@@ -27,6 +28,7 @@ from swarmd.replication.context import Context
 from swarmd.replication.link import MAX_META_REQUESTS, MAX_REQUESTS, Channel, Link, Stage, Upload
 from swarmd.replication.messages import Reason
 from swarmd.replication.metadata import Page
+from swarmd.replication.pacing import MAX_PATH_BYTES
 from swarmd.replication.rates import RateMeter
 from swarmd.replication.swarm import Swarm
 
@@ -35,10 +37,9 @@ SLOTS = 4
 earlier than necessary who is served, and on a narrow line make all of them late."""
 MIN_SLOTS = 2
 READ_PERIOD = 0.02
-MAX_SLOTS = 12
-"""When the peers of all slots take less than our line gives, others are served beside them: 48 MiB of buffers at
-most.
-"""
+MAX_SLOTS = 24
+MAX_SLOT_BYTES = 48 << 20
+"""When the peers of all slots take less than our line gives, others are served beside them: so many, of so much."""
 BLOCK_PERIOD = 0.02
 """A block is about this much of what the peer takes, MIN_BLOCK_BYTES to MAX_BLOCK_BYTES."""
 MIN_BLOCK_BYTES = 64 << 10
@@ -286,16 +287,19 @@ class Uploads:
             if not self._slots or now < limit.all_held_until or uplink.under_way >= uplink.window:
                 return done
             upload = self._sendable()
-            if upload is not None:
-                if not self._send_block(upload, now):
-                    continue  # its group is held, or all are
-                if upload.handed == upload.length:
-                    self._finish(upload)
-                    done.append(upload)
-            elif self._all_blocked() and len(self._slots) < MAX_SLOTS and self._start_next():
-                continue
-            else:
-                return done
+            if upload is None:
+                if not self._all_blocked():
+                    return done
+                if self._may_hold_more() and self._start_next():
+                    continue
+                upload = self._stretchable()
+                if upload is None:
+                    return done
+            if not self._send_block(upload, now):
+                continue  # its group is held, or all are
+            if upload.handed == upload.length:
+                self._finish(upload)
+                done.append(upload)
 
     def _slots_wanted(self) -> int:
         """Deciding late is better, as long as the disk is ahead of the wire."""
@@ -320,6 +324,21 @@ class Uploads:
     def _all_blocked(self) -> bool:
         """Whether every slot waits for its peer or its limit, none for the disk."""
         return all(upload.stage is Stage.READY for upload in self._slots)
+
+    def _may_hold_more(self) -> bool:
+        """Whether there may be another buffer."""
+        return len(self._slots) < MAX_SLOTS and sum(upload.length for upload in self._slots) < MAX_SLOT_BYTES
+
+    def _stretchable(self) -> Upload | None:
+        """Nobody else can be served: the one whose peer has least under way, if that is little."""
+        limit, now = self._context.limits.up, self._context.now
+        best, least = None, MAX_PATH_BYTES
+        for upload in self._slots:
+            link = upload.channel.link
+            path = link.path
+            if path.under_way < least and path.undrained < MIN_BACKLOG_BYTES and not limit.is_held(link.group, now):
+                best, least = upload, path.under_way
+        return best
 
     def _takes_more(self, link: Link) -> bool:
         path = link.path

@@ -1,14 +1,19 @@
 """Replicators joined by function calls: all lines are wide, all disks fast, and time is a number that `run` moves.
 
+On wide lines a window doubles in no time, and after the first chunks the rest may come at once. A test of what happens
+in the middle of a transfer gives its lines a rate: then the middle is where it says, whatever the pacing.
+
 Each member is driven as the daemon does it: inputs in, commands out until there are none, a timer at the deadline. It
 keeps what it stored, byte for byte, and a record of what it was told. What can be wrong with it is in `Faults`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import count
 
 from swarmd.core.errors import RemoteError
 from swarmd.core.ids import ContentId, GroupId, PeerId
@@ -23,10 +28,15 @@ from swarmd.replication.shape import HASH_PAGE_CHUNKS, MetaKind, uniform
 GROUP = GroupId(bytes(31) + b"\1")
 OTHER_GROUP = GroupId(bytes(31) + b"\2")
 LATENCY = 0.001
+LINE_RATE = (64 << 10) / 0.001
+"""Bytes a second: a chunk of 64 KiB each millisecond."""
 MAX_ROUNDS = 2000
 """Rounds without any time passing: more, and a deadline does not move."""
 
 Page = tuple[MetaKind, int]
+Payload = bytes | Sequence[commands.Buffer]
+Flight = tuple[float, int, GroupId, PeerId, PeerId, Payload]
+"""When it arrives, its number, group, sender, receiver, what."""
 
 
 class Content:
@@ -93,6 +103,7 @@ class Member:
         self.unwritten: list[commands.StoreChunk] = []
         self._mesh = mesh
         self._held: list[commands.SendBulk] = []
+        self._recalled: list[Flight] = []
 
     # what its user does
 
@@ -123,9 +134,16 @@ class Member:
                 hash_pages=RangeSet((i, i + 1) for kind, i in pages if kind is MetaKind.HASHES),
             )
 
+    def fall_silent(self) -> None:
+        """Mute from now on; and what it has sent does not arrive either, for now."""
+        self.faults.is_mute = True
+        self._recalled = self._mesh.recall(self)
+
     def speak(self) -> None:
         """What it sent while it was mute goes on its way."""
         self.faults.is_mute = False
+        self._mesh.send_again(self._recalled)
+        self._recalled = []
         held, self._held = self._held, []
         for command in held:
             self._mesh.transmit(self, command.group, command.peer, command.parts)
@@ -241,18 +259,19 @@ class Member:
         self.replicator.verifiable(command.content_id, content.verifiable(self.pages[command.content_id]), now)
 
 
-Payload = bytes | Sequence[commands.Buffer]
-
-
 class Mesh:
     """Members and the links between them. A RemoteError cuts the link and is kept in `faults`."""
 
-    def __init__(self, members: int = 2) -> None:
+    def __init__(self, members: int = 2, line_rate: float | None = None) -> None:
+        """`line_rate`: bytes a second of bulk that each member sends, to all others together; None: any."""
         self.now = 100.0
         self.faults: list[tuple[PeerId, RemoteError]] = []
         self.members = [Member(self, number) for number in range(1, members + 1)]
         self._links: set[tuple[GroupId, PeerId, PeerId]] = set()
-        self._wire: deque[tuple[float, GroupId, PeerId, PeerId, Payload]] = deque()
+        self._line_rate = line_rate
+        self._free_at: dict[PeerId, float] = {}
+        self._sent = count()
+        self._wire: list[Flight] = []
 
     # links
 
@@ -269,7 +288,8 @@ class Mesh:
         """The session between them is gone, with what was on its way."""
         pair = {one.peer, other.peer}
         self._links -= {(group, one.peer, other.peer), (group, other.peer, one.peer)}
-        self._wire = deque(item for item in self._wire if item[1] != group or {item[2], item[3]} != pair)
+        self._wire = [item for item in self._wire if item[2] != group or {item[3], item[4]} != pair]
+        heapify(self._wire)
         one.replicator.peer_left(group, other.peer, self.now)
         other.replicator.peer_left(group, one.peer, self.now)
 
@@ -280,15 +300,35 @@ class Mesh:
 
     def forge(self, sender: Member, receiver: Member, payload: Payload, group: GroupId = GROUP) -> None:
         """Something that the sender's replicator never said."""
-        self._wire.append((self.now + LATENCY, group, sender.peer, receiver.peer, payload))
+        self._put(self.now, group, sender.peer, receiver.peer, payload)
 
     def transmit(self, sender: Member, group: GroupId, peer: PeerId, payload: Payload) -> None:
         """Bytes are control; a sequence is bulk, and has left our end at once."""
         if (group, sender.peer, peer) not in self._links:
             return
-        self._wire.append((self.now + LATENCY, group, sender.peer, peer, payload))
+        sent_at = self.now
         if not isinstance(payload, bytes):
-            sender.replicator.bulk_drained(group, peer, sum(map(len, payload)), self.now)
+            size = sum(map(len, payload))
+            if self._line_rate is not None:
+                sent_at = max(self._free_at.get(sender.peer, sent_at), sent_at) + size / self._line_rate
+                self._free_at[sender.peer] = sent_at
+            sender.replicator.bulk_drained(group, peer, size, self.now)
+        self._put(sent_at, group, sender.peer, peer, payload)
+
+    def _put(self, sent_at: float, group: GroupId, sender: PeerId, receiver: PeerId, payload: Payload) -> None:
+        heappush(self._wire, (sent_at + LATENCY, next(self._sent), group, sender, receiver, payload))
+
+    def recall(self, sender: Member) -> list[Flight]:
+        """The bulk messages of that member which have not arrived: they do not, until they are sent again."""
+        recalled = [item for item in self._wire if item[3] == sender.peer and not isinstance(item[5], bytes)]
+        self._wire = [item for item in self._wire if item[3] != sender.peer or isinstance(item[5], bytes)]
+        heapify(self._wire)
+        return sorted(recalled)
+
+    def send_again(self, flights: Iterable[Flight]) -> None:
+        for _, _, group, sender, receiver, payload in flights:
+            if (group, sender, receiver) in self._links:
+                self._put(self.now, group, sender, receiver, payload)
 
     # time
 
@@ -336,7 +376,7 @@ class Mesh:
     def _deliver(self) -> None:
         by_peer = {member.peer: member for member in self.members}
         while self._wire and self._wire[0][0] <= self.now:
-            _, group, sender, receiver, payload = self._wire.popleft()
+            _, _, group, sender, receiver, payload = heappop(self._wire)
             member = by_peer[receiver]
             try:
                 if isinstance(payload, bytes):

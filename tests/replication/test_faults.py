@@ -9,7 +9,7 @@ from swarmd.replication.link import MAX_META_REQUESTS
 from swarmd.replication.pickers import Order
 from swarmd.replication.progress import Waiting
 from swarmd.replication.shape import MetaKind
-from tests.replication.mesh import GROUP, Content, Mesh, assert_clean, assert_fetched_once
+from tests.replication.mesh import GROUP, LINE_RATE, Content, Mesh, assert_clean, assert_fetched_once
 
 SETTLE_PERIOD = 1.0
 A_FEW_SECONDS = 20.0
@@ -134,7 +134,7 @@ def test_everything_denied_for_long_does_not_end_it() -> None:
 @pytest.mark.parametrize("order", Order)
 @pytest.mark.parametrize("stall_at", [0, 20, 98])
 def test_a_silent_peer_loses_its_requests_to_another_within_seconds(stall_at: int, order: Order) -> None:
-    mesh = Mesh(3)
+    mesh = Mesh(3, LINE_RATE)
     one, other, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     one.seed(content)
@@ -142,7 +142,8 @@ def test_a_silent_peer_loses_its_requests_to_another_within_seconds(stall_at: in
     mesh.join()
     leecher.fetch(content, order=order)
     assert mesh.run_until(lambda: leecher.n_chunks(content) >= stall_at)
-    one.faults.is_mute = True
+    one.fall_silent()
+    assert not leecher.has(content)
     assert mesh.run_until(lambda: leecher.has(content), A_FEW_SECONDS)
     one.speak()
     mesh.run(30)
@@ -167,14 +168,15 @@ def test_metadata_that_does_not_come_is_asked_of_the_other() -> None:
 
 
 def test_a_peer_that_was_silent_for_minutes_is_still_good_for_the_rest() -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)
     mesh.join()
     leecher.fetch(content)
     assert mesh.run_until(lambda: leecher.n_chunks(content) >= 50)
-    seeder.faults.is_mute = True
+    seeder.fall_silent()
+    assert not leecher.has(content)
     mesh.run(200)
     assert leecher.progress(content).waiting is Waiting.SLOW_PEERS
     seeder.speak()
@@ -201,7 +203,7 @@ def test_many_objects_at_once_from_one_peer_do_not_flood_it_with_questions() -> 
 
 
 def test_a_full_disk_halts_the_download_and_is_nobodys_fault() -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)

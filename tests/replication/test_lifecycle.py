@@ -7,7 +7,7 @@ import pytest
 from swarmd.core.ranges import RangeSet
 from swarmd.replication.progress import Waiting
 from swarmd.replication.shape import MetaKind
-from tests.replication.mesh import GROUP, Content, Mesh, assert_clean, assert_fetched_once
+from tests.replication.mesh import GROUP, LINE_RATE, Content, Mesh, assert_clean, assert_fetched_once
 
 SETTLE_PERIOD = 1.0
 """After which whatever was on its way has arrived."""
@@ -15,7 +15,7 @@ SETTLE_PERIOD = 1.0
 
 @pytest.mark.parametrize("stop_at", [0, 1, 20, 99])
 def test_while_paused_nothing_comes_and_nothing_is_given(stop_at: int) -> None:
-    mesh = Mesh(3)
+    mesh = Mesh(3, LINE_RATE)
     seeder, leecher, other = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)
@@ -54,7 +54,7 @@ def test_a_paused_download_says_so() -> None:
 @pytest.mark.parametrize("is_disk_slow", [False, True])
 @pytest.mark.parametrize("stop_at", [0, 1, 20])
 def test_a_cancelled_download_stops_and_can_be_started_anew(stop_at: int, is_disk_slow: bool) -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)
@@ -63,6 +63,8 @@ def test_a_cancelled_download_stops_and_can_be_started_anew(stop_at: int, is_dis
     assert mesh.run_until(lambda: leecher.n_chunks(content) >= stop_at)
     leecher.faults.is_disk_slow = is_disk_slow
     mesh.run(0.005)
+    assert not leecher.has(content)
+    assert bool(leecher.unwritten) == (is_disk_slow and stop_at > 0)
     leecher.replicator.cancel(content.content_id, mesh.now)
     assert leecher.replicator.progress(content.content_id) is None
     mesh.run(SETTLE_PERIOD)
@@ -109,7 +111,7 @@ def test_answers_that_come_after_a_cancel_do_no_harm() -> None:
 
 
 def test_the_giver_may_cancel_too() -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)
@@ -148,7 +150,7 @@ def test_withdrawn_chunks_are_not_given_until_they_are_served_again() -> None:
 
 
 def test_chunks_withdrawn_in_the_middle_come_from_elsewhere() -> None:
-    mesh = Mesh(3)
+    mesh = Mesh(3, LINE_RATE)
     one, other, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     one.seed(content)
@@ -156,6 +158,7 @@ def test_chunks_withdrawn_in_the_middle_come_from_elsewhere() -> None:
     mesh.join()
     leecher.fetch(content)
     assert mesh.run_until(lambda: leecher.n_chunks(content) >= 10)
+    assert not leecher.has(content)
     one.replicator.withdraw(content.content_id, content.everything, mesh.now)
     assert mesh.run_until(lambda: leecher.has(content), 15)
     mesh.run(SETTLE_PERIOD)
@@ -164,7 +167,7 @@ def test_chunks_withdrawn_in_the_middle_come_from_elsewhere() -> None:
 
 
 def test_a_download_that_loses_chunks_fetches_them_again() -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)

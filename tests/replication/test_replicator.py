@@ -8,7 +8,7 @@ from swarmd.replication import messages
 from swarmd.replication.pickers import Order
 from swarmd.replication.progress import Waiting
 from swarmd.replication.shape import MetaKind
-from tests.replication.mesh import GROUP, OTHER_GROUP, Content, Mesh, assert_clean, assert_fetched_once
+from tests.replication.mesh import GROUP, LINE_RATE, OTHER_GROUP, Content, Mesh, assert_clean, assert_fetched_once
 
 SETTLE_PERIOD = 1.0
 """After which whatever was on its way has arrived."""
@@ -211,7 +211,7 @@ def test_several_objects_at_once() -> None:
 
 
 def test_a_seeder_that_goes_away_and_comes_back() -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=200, chunk_size=64 << 10)
     seeder.seed(content)
@@ -232,7 +232,7 @@ def test_a_seeder_that_goes_away_and_comes_back() -> None:
 
 
 def test_a_link_that_is_joined_again_is_a_new_one() -> None:
-    mesh = Mesh(2)
+    mesh = Mesh(2, LINE_RATE)
     seeder, leecher = mesh.members
     content = Content(1, n_chunks=100, chunk_size=64 << 10)
     seeder.seed(content)
