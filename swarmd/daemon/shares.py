@@ -8,6 +8,7 @@ again gives the same one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -31,6 +32,10 @@ from swarmd.store.store import Store
 
 log = logging.getLogger(__name__)
 
+_LOAD_TIMEOUT = 3.0
+"""Seconds for which `look` waits for what earlier runs have shared: opening takes longer than that only on a disk that
+hangs, or for thousands of shares."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -44,11 +49,15 @@ class Shared:
 class Shares:
     def __init__(self, store: Store, serving: Serving, memberships: Memberships, slow: Workers) -> None:
         self._store, self._serving, self._memberships, self._slow = store, serving, memberships, slow
+        self._loaded = asyncio.Event()
 
     async def load(self) -> None:
         """Serve everything of ours that the catalogues name."""
-        for record in self._memberships.own_records():
-            await serve_quietly(self._serving, record.group_id, record.share.content_id, record.share.name)
+        try:
+            for record in self._memberships.own_records():
+                await serve_quietly(self._serving, record.group_id, record.share.content_id, record.share.name)
+        finally:
+            self._loaded.set()
 
     async def restore(self, content_id: ContentId) -> None:
         """Serve it wherever we share it, from the best copy there is: another copy of it has been given up."""
@@ -59,8 +68,11 @@ class Shares:
     async def look(self, objects: Iterable[ContentId], disk: Workers) -> None:
         """Whether what is served of these is still there: what is not is noticed now, and not when a peer asks for it.
 
-        Of a folder only that it is there is looked at; its files are when they are read.
+        Of a folder only that it is there is looked at; its files are when they are read. Right after a start it is
+        waited for that they have been opened again, so that who asks first is told the same as who asks later.
         """
+        with contextlib.suppress(TimeoutError):  # then what has been opened so far is looked at
+            await asyncio.wait_for(self._loaded.wait(), _LOAD_TIMEOUT)
         opened = {content_id: self._serving.source(content_id) for content_id in objects}
         served = [source for source in opened.values() if source is not None]
         found = await disk.run(lambda: list(map(_newly_lost, served)))
