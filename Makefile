@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml
 check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict swarmd cli tests
+	$(BIN)/mypy --strict swarmd cli tests examples
 	$(BIN)/lint-imports
 
 format: env

@@ -7,7 +7,8 @@ import click
 from cli.complete import group_names, share_names
 from cli.context import Settings, json_option, pass_settings
 from cli.wording import group_label, short, size, table
-from swarmd.control.records import Listing
+from swarmd.control.client import Client
+from swarmd.control.records import Listing, Listings
 from swarmd.control.schema import LS, UNSHARE, LsParams, UnshareParams
 from swarmd.core.terminal import escape
 
@@ -19,11 +20,24 @@ from swarmd.core.terminal import escape
 def ls_command(settings: Settings, group: str | None) -> None:
     """List what is shared in your groups: `swarm get NAME` fetches it."""
     with settings.connect() as client:
-        found = client.call(LS, LsParams(group=group))
+        found = _list(client, group)
     header = ("NAME", "SIZE", "KIND", "GROUP", "BY", "CONTENT", "HERE")
     settings.emit(found, table(header, map(_row, found.shares), "SIZE", "NAME GROUP HERE", settings.width))
     if not found.shares and settings.is_watched:
         settings.say("nothing is shared")
+
+
+def _list(client: Client, group: str | None) -> Listings:
+    """All of it, in however many parts it comes."""
+    part = client.call(LS, LsParams(group=group))
+    if part.next is None:
+        return part
+    shares = list(part.shares)
+    while part.next is not None:
+        part = client.call(LS, LsParams(group=group, after=part.next))
+        shares += part.shares
+    places = {each: place for place, each in enumerate(dict.fromkeys(share.group_id for share in shares))}
+    return Listings(shares=sorted(shares, key=lambda share: (places[share.group_id], share.created_at)))
 
 
 def _row(share: Listing) -> tuple[str, ...]:

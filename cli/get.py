@@ -38,6 +38,11 @@ from swarmd.core.terminal import escape
 @click.option("--group", metavar="G", shell_complete=group_names, help="Where to look for a name or content ID.")
 @click.option("--overwrite", is_flag=True, help="Replace what has its name in DIR, once it is complete.")
 @click.option(
+    "--background/--foreground",
+    default=None,
+    help="Let it give way to all other traffic, or not any more; kept across restarts.",
+)
+@click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
@@ -54,6 +59,7 @@ def get_command(
     no_wait: bool,
     group: str | None,
     overwrite: bool,
+    background: bool | None,
     timeout: float | None,
 ) -> None:
     """Fetch what a ticket, a name in a group or a content ID stands for; `-` reads a ticket from stdin.
@@ -70,6 +76,7 @@ def get_command(
         order=order or ("lowest" if stdout else "rarest"),
         group=group,
         overwrite=overwrite,
+        background=background,
     )
     with settings.connect() as client:
         transfer = client.call(GET, params)

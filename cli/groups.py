@@ -7,9 +7,9 @@ import click
 from cli.complete import group_names
 from cli.context import Settings, json_option, pass_settings, read_ticket
 from cli.qr import show_ticket
-from cli.wording import count, duration, group_label, short, table
+from cli.wording import count, duration, group_label, rate, short, table
 from swarmd.control import schema
-from swarmd.control.records import Group, Member
+from swarmd.control.records import Group, GroupInfo, Member, Neighbour
 from swarmd.core.terminal import escape
 
 _group_argument = click.argument("group", metavar="G", shell_complete=group_names)
@@ -23,12 +23,37 @@ def group_command() -> None:
 
 @group_command.command("create")
 @click.argument("name")
+@click.option("--posting", is_flag=True, help="Members may post messages to all (swarm post, swarm listen).")
+@click.option("--routing", is_flag=True, help="Members may send messages to one another (swarm route).")
+@click.option("--no-lan", is_flag=True, help="Members do not announce themselves on their local networks.")
+@click.option("--no-peers", is_flag=True, help="Members link only with those whom their tickets name.")
+@click.option("--no-replication", is_flag=True, help="Nothing can be shared in it.")
 @click.option("--restrict-publish", is_flag=True, help="Only those whom you authorise may share in it.")
+@click.option("--restrict-post", is_flag=True, help="Only those whom you authorise may post in it.")
 @json_option
 @pass_settings
-def create(settings: Settings, name: str, restrict_publish: bool) -> None:
-    """Make a new group and print the ticket that lets others in."""
-    params = schema.GroupCreateParams(name=name, restrict_publish=restrict_publish)
+def create(
+    settings: Settings,
+    name: str,
+    posting: bool,
+    routing: bool,
+    no_lan: bool,
+    no_peers: bool,
+    no_replication: bool,
+    restrict_publish: bool,
+    restrict_post: bool,
+) -> None:
+    """Make a new group and print the ticket that lets others in. What it is for is chosen now, and for good."""
+    params = schema.GroupCreateParams(
+        name=name,
+        posting=posting,
+        routing=routing,
+        replication=not no_replication,
+        lan=not no_lan,
+        peers=not no_peers,
+        restrict_publish=restrict_publish,
+        restrict_post=restrict_post,
+    )
     with settings.connect() as client:
         created = client.call(schema.GROUP_CREATE, params)
     settings.emit(created, created.ticket)
@@ -77,7 +102,13 @@ def show(settings: Settings, group: str) -> None:
     settings.emit(found, _group_text(found))
 
 
-def _group_text(group: Group) -> str:
+def _neighbour_row(neighbour: Neighbour) -> tuple[str, ...]:
+    latency = f"{neighbour.latency_s * 1000:.1f} ms" if neighbour.latency_s is not None else ""
+    path = escape(neighbour.path or "")
+    return short(neighbour.peer_id), neighbour.reason or "theirs", latency, duration(neighbour.linked_s), path
+
+
+def _group_text(group: GroupInfo) -> str:
     if not group.restrict_publish:
         publishing = "every member may share"
     elif group.authority:
@@ -92,8 +123,27 @@ def _group_text(group: Group) -> str:
             f"shares      {group.shares}",
             f"offers      {escape(', '.join(group.capabilities))}",
             f"publishing  {publishing}",
+            f"estimated   {count(group.estimated_members, 'member')}",
+            f"address     {group.address}",
+            *_traffic_lines(group),
+            "",
+            table(
+                ("NEIGHBOUR", "REASON", "LATENCY", "LINKED", "PATH"),
+                map(_neighbour_row, group.neighbours),
+                "LATENCY LINKED",
+                "PATH",
+                None,
+            ),
         ]
-    )
+    ).rstrip()
+
+
+def _traffic_lines(group: GroupInfo) -> list[str]:
+    return [
+        f"{service:11} {rate(flow.data_received_rate)} in, {rate(flow.data_sent_rate)} out;"
+        f" control {rate(flow.control_received_rate)} in, {rate(flow.control_sent_rate)} out"
+        for service, flow in group.traffic.items()
+    ]
 
 
 @group_command.command("members")
@@ -117,13 +167,14 @@ def _member_row(member: Member) -> tuple[str, ...]:
 @group_command.command("invite")
 @_group_argument
 @click.option("--publisher", metavar="PEER-ID", help="Also authorise this peer to share, where that is restricted.")
+@click.option("--poster", metavar="PEER-ID", help="Also authorise this peer to post, where that is restricted.")
 @click.option("--valid", metavar="DAYS", type=click.FloatRange(min=0), help="How long the authorisation holds.")
 @json_option
 @pass_settings
-def invite(settings: Settings, group: str, publisher: str | None, valid: float | None) -> None:
+def invite(settings: Settings, group: str, publisher: str | None, poster: str | None, valid: float | None) -> None:
     """Print a ticket that lets its reader into a group. It is a secret."""
     seconds = valid * 86400 if valid is not None else None
-    params = schema.GroupInviteParams(group=group, publisher=publisher, valid_s=seconds)
+    params = schema.GroupInviteParams(group=group, publisher=publisher, poster=poster, valid_s=seconds)
     with settings.connect() as client:
         invitation = client.call(schema.GROUP_INVITE, params)
     settings.emit(invitation, invitation.ticket)

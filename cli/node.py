@@ -10,7 +10,7 @@ from cli.transfers import transfer_table
 from cli.wording import count, duration, rate, size
 from swarmd.control.client import DaemonUnreachable
 from swarmd.control.records import Status
-from swarmd.control.schema import GROUP_LIST, ID, STATUS, VERSION, GroupListParams, NoParams
+from swarmd.control.schema import GROUP_LIST, ID, METRICS, STATUS, VERSION, GroupListParams, NoParams
 from swarmd.core.terminal import escape
 
 
@@ -72,3 +72,13 @@ def version_command(settings: Settings) -> None:
         daemon = None
     text = f"swarm {own}\nswarmd {daemon or '(does not run)'}"
     settings.emit({"version": own, "daemon": daemon}, text)
+
+
+@click.command("metrics")
+@json_option
+@pass_settings
+def metrics_command(settings: Settings) -> None:
+    """Print counters and gauges in the text format of Prometheus, for its node exporter's textfile collector."""
+    with settings.connect() as client:
+        metrics = client.call(METRICS, NoParams())
+    settings.emit(metrics, metrics.text.rstrip("\n"))

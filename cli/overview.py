@@ -17,6 +17,10 @@ COMMANDS = {
     "resume": ("cli.transfers", "Go on with a paused download"),
     "rm": ("cli.transfers", "Forget a download, and on demand its data"),
     "group": ("cli.groups", "Create, join, show and leave groups"),
+    "post": ("cli.messages", "Tell all members of a group something"),
+    "listen": ("cli.messages", "Print what is posted in a group, and sent to this node"),
+    "route": ("cli.messages", "Send a message to one member, wherever it is"),
+    "metrics": ("cli.node", "Print counters for Prometheus"),
     "peer": ("cli.peers", "Add and list peers"),
     "completion": ("cli.completion", "Print a completion script for your shell"),
 }

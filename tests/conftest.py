@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -19,6 +20,11 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("swarmd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("swarmd")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As for what a shell script runs in its background. Programs that tests start would inherit it, and tests that
+    # interrupt them would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 THREAD_GRACE_TIMEOUT = 2.0
 """Seconds in which a thread that was told to stop has to be gone."""

@@ -33,6 +33,7 @@ CLI_MAY_IMPORT = {
     "swarmd.control.client",
     "swarmd.control.failures",
     "swarmd.control.records",
+    "swarmd.control.messaging",
     "swarmd.control.schema",
     "swarmd.core.errors",
     "swarmd.core.terminal",

@@ -10,11 +10,12 @@ import.
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -34,12 +35,22 @@ from swarmd.control.schema import (
 )
 from swarmd.core.errors import InvalidArgument, LocalError, NotAllowed
 
+if TYPE_CHECKING:
+    from swarmd.control.netgroup import NetGroup as NetGroup
+
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 _RECEIVE_BYTES = 256 << 10
 _SYSTEM_SOCKET = "/run/swarmd/control.sock"
 _SYSTEM_UID_LIMIT = 1000
+
+
+def __getattr__(name: str) -> Any:
+    """`NetGroup`, for programs; with asyncio, which the command line does not pay for."""
+    if name == "NetGroup":
+        return importlib.import_module("swarmd.control.netgroup").NetGroup
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def default_socket_path(environ: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 Kind = Literal["file", "folder"]
 Order = Literal["rarest", "lowest"]
-Topic = Literal["transfers", "shares", "groups", "members", "peers", "daemon"]
+Topic = Literal["transfers", "shares", "groups", "members", "peers", "daemon", "posts", "messages"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +39,10 @@ class NodeId(Result, frozen=True, kw_only=True):
 class Status(Result, frozen=True, kw_only=True):
     """`status`: the node at a glance. `sessions`, `groups`, `shares`, `transfers` are counts.
 
-    `active`: every transfer that is not done, each with what it waits for. `notes`: what the user should know
-    and may mend (mDNS could not start, a shared file changed), one sentence each.
+    `active`: every transfer that is not done, each with what it waits for. `background`: the IDs of the groups that are
+    configured to give way to all other traffic; `yielding`: how many sessions have sent nothing but background data
+    lately (those over TCP give way only where the kernel helps). `notes`: what the user should know and may mend (mDNS
+    could not start, a shared file changed), one sentence each.
     """
 
     peer_id: str
@@ -63,6 +65,8 @@ class Status(Result, frozen=True, kw_only=True):
     upload_limit: float | None
     active: list[Transfer]
     notes: list[str]
+    background: list[str] = []
+    yielding: int = 0
 
 
 # --- sharing ----------------------------------------------------------------------------------------------
@@ -120,10 +124,12 @@ class Listing(Result, frozen=True, kw_only=True):
     path: str | None
 
 
-class Listings(Result, frozen=True, kw_only=True):
-    """`ls`."""
+class Listings(Result, frozen=True, kw_only=True, omit_defaults=True):
+    """`ls`. All of it, oldest first in each group; or, where `next` says so, a part in no order."""
 
     shares: list[Listing]
+    next: str | None = None
+    """To be given as `after` for the part that follows."""
 
 
 # --- transfers --------------------------------------------------------------------------------------------
@@ -169,7 +175,8 @@ class Transfer(Result, frozen=True, kw_only=True):
 
     peers: connected members that have some of it. members: connected members of its group.
     have_bytes: verified and stored, of which `reused_bytes` came from this machine; received_bytes: payload
-    from peers. sources: only in answers to `transfers` and `transfer.wait`, empty in progress and events.
+    from peers. background: it gives way to all other traffic, by itself or as all of its groups do. sources: only in
+    answers to `transfers` and `transfer.wait`, empty in progress and events.
     """
 
     id: str
@@ -191,6 +198,7 @@ class Transfer(Result, frozen=True, kw_only=True):
     peers: int
     members: int
     created_at: int
+    background: bool = False
     waiting: Waiting | None = None
     error: Failure | None = None
     sources: list[Source] = []
@@ -221,7 +229,8 @@ class Removed(Result, frozen=True, kw_only=True):
 
 
 class Group(Result, frozen=True, kw_only=True):
-    """One group of ours. members: known ones besides us; connected: those with a session now."""
+    """One group of ours. members: known ones besides us; connected: those with a session now. background: what is sent
+    in it gives way to all other traffic (`[limits.groups]`)."""
 
     group_id: str
     name: str | None
@@ -235,6 +244,47 @@ class Group(Result, frozen=True, kw_only=True):
     connected: int
     shares: int
     joined_at: int
+    background: bool = False
+
+
+class Traffic(Result, frozen=True, kw_only=True):
+    """What has gone through a group for one of the things that it is for: since it was joined or the daemon started,
+    and a second, over the last seconds. Data is what users and programs send, control what it takes to bring it."""
+
+    data_received_bytes: int
+    data_sent_bytes: int
+    control_received_bytes: int
+    control_sent_bytes: int
+    data_received_rate: float
+    data_sent_rate: float
+    control_received_rate: float
+    control_sent_rate: float
+
+
+class Neighbour(Result, frozen=True, kw_only=True):
+    """A member with whom there is a link. reason: why this node keeps it; None when only the other one does. path:
+    transport and address."""
+
+    peer_id: str
+    address: str
+    path: str | None
+    latency_s: float | None
+    linked_s: float
+    reason: str | None
+
+
+class GroupInfo(Group, frozen=True, kw_only=True):
+    """`group.show`: how a group stands. address: this node's place on the ring (64 hexadecimal digits); coverage: the
+    addresses it is nearest to among its neighbours. traffic: by `replication`, `posting`, `routing`."""
+
+    restrict_post: bool
+    address: str
+    coverage_from: str
+    coverage_to: str
+    estimated_members: int
+    receive_mode: Literal["exact", "nearest"] | None
+    neighbours: list[Neighbour]
+    traffic: dict[str, Traffic]
 
 
 class GroupCreated(Group, frozen=True, kw_only=True):
@@ -322,6 +372,12 @@ class MemberChange(Result, frozen=True, kw_only=True):
     group_id: str
     peer_id: str
     address: str | None
+
+
+class Metrics(Result, frozen=True, kw_only=True):
+    """`metrics`: counters and gauges in the text format of Prometheus."""
+
+    text: str
 
 
 class Notice(Result, frozen=True, kw_only=True):

@@ -18,16 +18,19 @@ its ID.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 
+from swarmd.control import messaging
+from swarmd.control.method import AbsolutePath, Method, NoParams, Params, Seconds, Text, TicketText
 from swarmd.control.records import (
     Data,
     Event,
     Failure,
     Group,
     GroupCreated,
+    GroupInfo,
     GroupLeft,
     Groups,
     Invitation,
@@ -38,6 +41,8 @@ from swarmd.control.records import (
     Member,
     MemberChange,
     Members,
+    Metrics,
+    Neighbour,
     NodeId,
     Notice,
     Order,
@@ -51,6 +56,7 @@ from swarmd.control.records import (
     Status,
     Subscribed,
     Topic,
+    Traffic,
     Transfer,
     Transfers,
     TransferState,
@@ -65,6 +71,7 @@ __all__ = [
     "Failure",
     "Group",
     "GroupCreated",
+    "GroupInfo",
     "GroupLeft",
     "Groups",
     "Invitation",
@@ -75,9 +82,14 @@ __all__ = [
     "Member",
     "MemberChange",
     "Members",
+    "Method",
+    "Metrics",
+    "Neighbour",
+    "NoParams",
     "NodeId",
     "Notice",
     "Order",
+    "Params",
     "Peer",
     "Peers",
     "Removed",
@@ -88,6 +100,7 @@ __all__ = [
     "Status",
     "Subscribed",
     "Topic",
+    "Traffic",
     "Transfer",
     "TransferState",
     "Transfers",
@@ -103,37 +116,10 @@ connection."""
 MAX_RESPONSE_BYTES = 16 << 20
 """Longest line to a client: 10,000 shares of `ls` with long names, or a `transfer.read` of a MiB in
 base64."""
+LS_SHARES = 5_000
+"""Most that one `ls` lists: 2 MB, and 8 ms to encode."""
 MAX_READ_BYTES = 1 << 20
 """Most that one `transfer.read` returns."""
-
-# A description is what a caller is told who gives something else: "PARAMETER must be DESCRIPTION" (`complaints`).
-Text = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=1024, description="a text of 1 to 1,024 characters, not an empty one")
-]
-TicketText = Annotated[
-    str,
-    msgspec.Meta(min_length=1, max_length=128 << 10, description="a text of 1 to 131,072 characters, not an empty one"),
-]
-AbsolutePath = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^/[^\x00]*\Z",
-        max_length=4096,
-        description="an absolute path (it begins with /) of at most 4,096 characters, none of them NUL",
-    ),
-]
-Seconds = Annotated[
-    float, msgspec.Meta(ge=0, le=10 * 365 * 86400, description="a number of seconds from 0 to ten years")
-]
-
-
-class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every method's parameters."""
-
-
-class NoParams(Params, frozen=True, kw_only=True):
-    """Of a method that takes nothing."""
-
 
 # --- the node ---------------------------------------------------------------------------------------------
 
@@ -167,9 +153,13 @@ class UnshareParams(Params, frozen=True, kw_only=True):
 
 
 class LsParams(Params, frozen=True, kw_only=True):
-    """`ls`: the catalogue of one group (a reference) or of all. Errors: not_found."""
+    """`ls`: the catalogue of one group (a reference) or of all; at most LS_SHARES shares in one answer.
+
+    after: the `next` of another answer, to go on there. Errors: not_found.
+    """
 
     group: Text | None = None
+    after: Text | None = None
 
 
 # --- transfers --------------------------------------------------------------------------------------------
@@ -181,9 +171,10 @@ class GetParams(Params, frozen=True, kw_only=True):
     source: a ticket, a name in a catalogue, or a content ID. group: where to look for a name or content ID.
     target_dir: the folder that will hold NAME; None for a transfer that is only read with `transfer.read`:
     it belongs to its connection and goes, with its data, when that closes (or with `rm`).
-    overwrite: replace an existing target at the end. Asking again for what is on its way to the same place
-    gives the same transfer (resumed when it was paused); so does asking for what a transfer has put there, if it
-    is there unchanged.
+    overwrite: replace an existing target at the end. background: what is sent for it, here and by those who give it,
+    gives way to all other traffic; None: not, or as it is when it is there already. Asking again for
+    what is on its way to the same place gives the same transfer (resumed when it was paused); so does asking for what
+    a transfer has put there, if it is there unchanged.
     Errors: invalid (ticket), not_found (no such name, group, or target_dir), conflict (the name is ambiguous:
     the message lists the content IDs), exists (target, or on its way to elsewhere: the message says what to do),
     not_allowed (folder not writable, not a member), disk_full (known to be too small up front).
@@ -194,6 +185,7 @@ class GetParams(Params, frozen=True, kw_only=True):
     order: Order = "rarest"
     group: Text | None = None
     overwrite: bool = False
+    background: bool | None = None
 
 
 class WaitParams(Params, frozen=True, kw_only=True):
@@ -258,11 +250,21 @@ class GroupParams(Params, frozen=True, kw_only=True):
 
 
 class GroupCreateParams(Params, frozen=True, kw_only=True):
-    """`group.create`: a new group. restrict_publish: only who holds an authorisation of this node may share
-    in it."""
+    """`group.create`: a new group.
+
+    replication, posting, routing: what it may be used for; all else is refused by its members. lan: members find each
+    other on a local network. peers: members link with one another, and not only with those whom their tickets name.
+    restrict_publish, restrict_post: only who holds an authorisation of this node may share, or post, in it.
+    """
 
     name: Text
     restrict_publish: bool = False
+    restrict_post: bool = False
+    replication: bool = True
+    posting: bool = False
+    routing: bool = False
+    lan: bool = True
+    peers: bool = True
 
 
 class GroupJoinParams(Params, frozen=True, kw_only=True):
@@ -281,12 +283,14 @@ class GroupListParams(Params, frozen=True, kw_only=True):
 class GroupInviteParams(Params, frozen=True, kw_only=True):
     """`group.invite`: a ticket that lets its reader in.
 
-    publisher: a peer ID; the ticket then also authorises that peer to publish in a group with restricted
-    publishing, for `valid_s`. Errors: not_found; not_allowed when this node is not the group's authority.
+    publisher, poster: a peer ID; the ticket then also authorises that peer to publish, or to post, in a group where
+    that is restricted, for `valid_s`. Errors: not_found; not_allowed when this node is not the group's authority;
+    invalid when they are two peers.
     """
 
     group: Text
     publisher: Text | None = None
+    poster: Text | None = None
     valid_s: Seconds | None = None
 
 
@@ -322,7 +326,7 @@ class SubscribeParams(Params, frozen=True, kw_only=True):
         msgspec.Meta(
             min_length=1,
             max_length=16,
-            description="a list of 1 to 16 topics: transfers, shares, groups, members, peers, daemon",
+            description="a list of 1 to 16 topics: transfers, shares, groups, members, peers, daemon, posts, messages",
         ),
     ]
 
@@ -334,24 +338,13 @@ EVENTS: dict[Topic, type[Result]] = {
     "members": MemberChange,  # joined, left
     "peers": Peer,  # connected, disconnected
     "daemon": Notice,  # reloaded, stopping, warning
+    "posts": messaging.Post,  # posted
+    "messages": messaging.Message,  # sent, routed
 }
 """What `data` of an event of a topic is."""
 
 
 # --- the table --------------------------------------------------------------------------------------------
-
-P = TypeVar("P", bound=Params)
-R = TypeVar("R", bound=Result)
-
-
-class Method(NamedTuple, Generic[P, R]):
-    """One row: name on the wire, types of parameters and result, type of its progress notifications."""
-
-    name: str
-    params: type[P]
-    result: type[R]
-    progress: type[Result] | None = None
-
 
 STATUS = Method("status", NoParams, Status)
 ID = Method("id", NoParams, NodeId)
@@ -369,13 +362,14 @@ RM = Method("rm", RmParams, Removed)
 GROUP_CREATE = Method("group.create", GroupCreateParams, GroupCreated)
 GROUP_JOIN = Method("group.join", GroupJoinParams, Group)
 GROUP_LIST = Method("group.list", GroupListParams, Groups)
-GROUP_SHOW = Method("group.show", GroupParams, Group)
+GROUP_SHOW = Method("group.show", GroupParams, GroupInfo)
 GROUP_MEMBERS = Method("group.members", GroupParams, Members)
 GROUP_INVITE = Method("group.invite", GroupInviteParams, Invitation)
 GROUP_LEAVE = Method("group.leave", GroupParams, GroupLeft)
 PEER_ADD = Method("peer.add", PeerAddParams, Peer)
 PEER_LIST = Method("peer.list", NoParams, Peers)
 SUBSCRIBE = Method("subscribe", SubscribeParams, Subscribed)
+METRICS = Method("metrics", NoParams, Metrics)
 
 METHODS: dict[str, Method[Any, Any]] = {
     method.name: method
@@ -384,7 +378,8 @@ METHODS: dict[str, Method[Any, Any]] = {
         *(SHARE, UNSHARE, LS),
         *(GET, WAIT, READ, TRANSFERS, PAUSE, RESUME, RM),
         *(GROUP_CREATE, GROUP_JOIN, GROUP_LIST, GROUP_SHOW, GROUP_MEMBERS, GROUP_INVITE, GROUP_LEAVE),
-        *(PEER_ADD, PEER_LIST, SUBSCRIBE),
+        *(PEER_ADD, PEER_LIST, SUBSCRIBE, METRICS),
+        *messaging.METHODS,
     )
 }
 """Every method there is."""

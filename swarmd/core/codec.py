@@ -106,17 +106,24 @@ class Reader:
 
     def varint(self, limit: int = VARINT_LIMIT) -> int:
         """A number of at most `limit`."""
+        view, start = self._view, self._position
         value = 0
-        for index in range(VARINT_BYTES):
-            byte = self.u8()
-            value |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                if byte == 0 and index:
-                    raise RemoteError("a varint is not in its shortest form")
-                if value > limit:
-                    raise RemoteError(f"{value} is over the limit of {limit}")
-                return value
-        raise RemoteError("a varint is longer than 64 bits")
+        try:
+            for index in range(VARINT_BYTES):
+                byte = view[start + index]
+                value |= (byte & 0x7F) << 7 * index
+                if byte < 0x80:
+                    break
+            else:
+                raise RemoteError("a varint is longer than 64 bits")
+        except IndexError:
+            raise RemoteError("the message ends early: 1 byte wanted, none left") from None
+        if byte == 0 and index:
+            raise RemoteError("a varint is not in its shortest form")
+        if value > limit:
+            raise RemoteError(f"{value} is over the limit of {limit}")
+        self._position = start + index + 1
+        return value
 
     def raw(self, n: int) -> bytes:
         """The next `n` bytes, copied."""

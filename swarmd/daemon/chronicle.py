@@ -7,11 +7,15 @@ Two kinds of things are written:
   That it cannot is a warning, not more often than every COMPLAINT_PERIOD, and it is tried again; at the end `stop`
   says what was not kept.
 
-Invariant: one batch is under way at a time, so an older record never takes the place of a newer one. The ledger is one
-thread: jobs are done in the order in which they were given. What is kept here is bounded by the catalogues: one
-record for each key.
+Of a record that others have said only the key is kept here, and what is held for it is written when its turn comes, at
+most SAVE_SLICE at a time: a newcomer's 100,000 records neither lie here twice nor hold up the loop.
 
-A crash loses at most the batch of the last second, which the neighbours have still, and who came in the last two.
+Invariant: one batch is under way at a time, so an older record never takes the place of a newer one. The ledger is one
+thread: jobs are done in the order in which they were given. What is kept here is bounded by the catalogues: one key
+each.
+
+A crash loses at most what came in the last second (of a flood, what has not had its turn), which the neighbours have
+still, and who came in the last two.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.workers import Outcome, Workers
+from swarmd.groups.group import Group
 from swarmd.groups.membership import MAX_MEMBERS
 from swarmd.groups.records import Record
 from swarmd.store.store import Store
@@ -41,16 +48,26 @@ FORGET_PERIOD = 90 * 86_400.0
 """Seconds unheard of, after which a member's row goes: far beyond the time for which it would be dialed again
 (`membership.KEPT_PERIOD`), since what is deleted on the word of a wrong clock does not come back."""
 
-Batch = dict[GroupId, dict[tuple[PeerId, str], Record | None]]
+SAVE_SLICE = 500
+"""Records written in one transaction: 10 ms on the loop to gather them, and as much on the ledger's thread."""
+LOAD_SLICE = 500
+"""Records read at once at the start: 15 ms on the loop."""
+
+Key = tuple[PeerId, str]
+Held = Callable[[GroupId, Key], bytes | None]
+Batch = list[tuple[GroupId, Key, bytes | None]]
 Members = dict[GroupId, list[MemberRow]]
 
 
 class Chronicle:
     """Lives on the loop; its jobs run on the ledger's thread."""
 
-    def __init__(self, store: Store, ledger: Workers, clock: Clock) -> None:
-        self._store, self._ledger, self._clock = store, ledger, clock
-        self._unsaved: Batch = {}
+    def __init__(self, store: Store, ledger: Workers, clock: Clock, held: Held) -> None:
+        """held: the record that a group's catalogue has now under a key, as bytes."""
+        self._store, self._ledger, self._clock, self._held = store, ledger, clock, held
+        self._unsaved: dict[GroupId, dict[Key, None]] = {}
+        self._forgetting: dict[GroupId, PeerId] = {}
+        """Groups of which the records of all but one publisher are to go, before anything else is written."""
         self._is_saving = False
         self._owed: list[tuple[Record, Callable[[], None]]] = []
         self._remember_at = clock.monotonic() + REMEMBER_PERIOD
@@ -72,6 +89,7 @@ class Chronicle:
         """With its members and records."""
         await self._ledger.run(lambda: self._store.groups.delete(group))
         self._unsaved.pop(group, None)
+        self._forgetting.pop(group, None)
 
     async def put_record(self, record: Record) -> None:
         await self._ledger.run(lambda: self._store.records.put(record.group_id, [_row(record)]))
@@ -90,12 +108,12 @@ class Chronicle:
         self._ledger.submit(lambda: self._store.records.put(record.group_id, [_row(record)]), done)
 
     def note(self, record: Record) -> None:
-        """It is held now."""
-        self._unsaved.setdefault(record.group_id, {})[record.key] = record
-
-    def note_dropped(self, record: Record) -> None:
-        """None of its key is held any more."""
+        """What is held under its key has changed: it is this one now, or none."""
         self._unsaved.setdefault(record.group_id, {})[record.key] = None
+
+    def forget_others(self, group: GroupId, publisher: PeerId) -> None:
+        """Until now nothing is held but what this publisher has said."""
+        self._forgetting[group] = publisher
 
     def remember_soon(self, now: float) -> None:
         """Somebody has come."""
@@ -112,6 +130,23 @@ class Chronicle:
         else:
             self._remembered(job)
 
+    # What was written ------------------------------------------------------------------------------------------
+
+    async def restore(self, group: Group, members: Iterable[MemberRow]) -> None:
+        """Give a group that nobody knows of yet the records that it held. members: of whom it had heard."""
+        wall, damaged = self._clock.wall(), 0
+        heard_at = max((row.last_seen for row in members), default=-math.inf)
+        after: Key | None = None
+        while True:
+            page = partial(self._store.records.page, group.group_id, after, LOAD_SLICE)
+            rows = await self._ledger.run(page)
+            damaged += group.restore((row.record for row in rows), wall, heard_at if heard_at > -math.inf else None)
+            if len(rows) < LOAD_SLICE:
+                break
+            after = rows[-1].publisher, rows[-1].name
+        if damaged:
+            log.warning("%d share records of group %s could not be read", damaged, group.group_id.short)
+
     # Time -------------------------------------------------------------------------------------------------------
 
     def handle_timer(self, now: float, members: Callable[[], Members]) -> None:
@@ -127,21 +162,21 @@ class Chronicle:
             self._ledger.submit(job, lambda done: self._remembering_done(job, done))
 
     def next_deadline(self) -> float:
-        if self._owed or (self._unsaved and self._retry_at > self._clock.monotonic()):
+        if self._owed or ((self._unsaved or self._forgetting) and self._retry_at > self._clock.monotonic()):
             return min(self._remember_at, self._retry_at)
         return self._remember_at
 
     async def stop(self, members: Members) -> None:
         """Write down what is not written yet; what cannot be is said."""
         await self._ledger.run(lambda: None)  # whatever is under way has ended then
-        unsaved, self._unsaved = self._unsaved, {}
-        count = len(self._owed) + sum(map(len, unsaved.values()))
+        unsaved = self._take(sum(map(len, self._unsaved.values())))
+        count = len(self._owed) + len(unsaved)
         job = self._remembering(members)
 
         def save() -> None:
             for record, _ in self._owed:
                 self._store.records.put(record.group_id, [_row(record)])
-            self._write(unsaved)
+            self._write(self._forgetting, unsaved)
             job()
 
         try:
@@ -153,27 +188,45 @@ class Chronicle:
     # Inside -----------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        if not self._unsaved or self._is_saving:
+        """The next of what is to be written, and so on until nothing is."""
+        if self._is_saving or not (self._unsaved or self._forgetting):
             return
-        unsaved, self._unsaved = self._unsaved, {}
+        forgetting, self._forgetting = self._forgetting, {}
+        batch = self._take(SAVE_SLICE)
         self._is_saving = True
 
         def done(outcome: Outcome[None]) -> None:
             self._is_saving = False
-            if not self._has_worked(outcome):
-                self._take_back(unsaved)
+            if self._has_worked(outcome):
+                self._save()
+            else:
+                self._forgetting = forgetting | self._forgetting
+                for group, key, _ in batch:
+                    self._unsaved.setdefault(group, {})[key] = None
 
-        self._ledger.submit(lambda: self._write(unsaved), done)
+        self._ledger.submit(lambda: self._write(forgetting, batch), done)
 
-    def _write(self, batch: Batch) -> None:
-        for group, records in batch.items():
-            self._store.records.put(group, [_row(record) for record in records.values() if record is not None])
-            self._store.records.delete(group, [key for key, record in records.items() if record is None])
+    def _take(self, limit: int) -> Batch:
+        """So many of what is to be written, as it is now."""
+        batch: Batch = []
+        while self._unsaved and len(batch) < limit:
+            group, keys = next(iter(self._unsaved.items()))
+            for key in list(islice(keys, limit - len(batch))):
+                del keys[key]
+                batch.append((group, key, self._held(group, key)))
+            if not keys:
+                del self._unsaved[group]
+        return batch
 
-    def _take_back(self, batch: Batch) -> None:
-        """What has come meanwhile is newer. Of a group that was left the store takes nothing."""
-        for group, records in batch.items():
-            self._unsaved[group] = records | self._unsaved.get(group, {})
+    def _write(self, forgetting: dict[GroupId, PeerId], batch: Batch) -> None:
+        """Of a group that was left the store takes nothing."""
+        for group, publisher in forgetting.items():
+            self._store.records.delete_others(group, publisher)
+        for group in dict.fromkeys(group for group, _, _ in batch):
+            mine = [(key, record) for each, key, record in batch if each == group]
+            rows = [RecordRow(publisher, name, record) for (publisher, name), record in mine if record is not None]
+            self._store.records.put(group, rows)
+            self._store.records.delete(group, [key for key, record in mine if record is None])
 
     def _remembering(self, members: Members) -> _Remembering:
         return _Remembering(self._store, members, self._clock.wall(), self._clock.monotonic() >= self._prune_at)

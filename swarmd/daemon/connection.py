@@ -1,23 +1,25 @@
 """One connection to another node: its link, the groups proved on it, and which flow is for what.
 
 It decides nothing; `daemon.peers` does. Invariant: `groups` are those that both ends have proved and neither has left;
-an outgoing flow exists for each of its kinds in each of them, opened when first used. What comes on a flow of before
+an outgoing flow exists for each of its kinds in each of them, opened when first used; one of blocks is as pressing as
+`flows.BulkFlow` says. What comes on a flow of before
 a group was left is dropped, also when the group was joined again since.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import RemoteError, Unreachable
 from swarmd.core.ids import GroupId, PeerId
-from swarmd.daemon.flows import PRIORITIES, FlowKind, decode_metadata, encode_metadata
+from swarmd.daemon.flows import PRIORITIES, BulkFlow, FlowKind, decode_metadata, encode_metadata
 from swarmd.groups.dialer import PROOF_PERIOD
 from swarmd.groups.join import JoinExchange
 from swarmd.net.link import Link
-from swarmd.transport.api import Buffer, Closed, CloseReason, FlowOpened
+from swarmd.transport.api import Buffer, Closed, CloseReason, FlowOpened, Priority
+from swarmd.transport.paths import Path
 
 Purpose = tuple[FlowKind, GroupId | None]
 
@@ -35,8 +37,10 @@ _REASONS = {
 
 
 class Connection:
-    def __init__(self, link: Link, now: float) -> None:
+    def __init__(self, link: Link, now: float, background: Container[GroupId] = ()) -> None:
+        """`background`: the groups whose blocks give way to everything else."""
         self.link = link
+        self._background = background
         self.started_at = now
         self.opened_at: float | None = None
         self.dialled: Address | None = None
@@ -51,7 +55,7 @@ class Connection:
         self._incoming: dict[int, Purpose | None] = {}  # None: of before the group was left
         self._taken: dict[Purpose, int] = {}
         self._outgoing: dict[Purpose, int] = {}
-        self._bulk: dict[int, GroupId] = {}
+        self._bulk: dict[int, BulkFlow] = {}
 
     @property
     def is_admitted(self) -> bool:
@@ -60,6 +64,11 @@ class Connection:
     @property
     def peer(self) -> PeerId:
         return self.link.session.peer_id
+
+    @property
+    def path(self) -> Path:
+        """How the peer is reached now."""
+        return Path(self.link.kind, self.link.remote)
 
     @property
     def name(self) -> str:
@@ -100,7 +109,7 @@ class Connection:
                 self.opened.set_exception(Unreachable(message))
                 return
             peer = self.peer if event.reason is CloseReason.DUPLICATE else None
-            self.opened.set_exception(DialFailed(message, event.reason, peer))
+            self.opened.set_exception(DialFailed(message, event.reason, peer, self.dialled))
 
     # Flows ------------------------------------------------------------------------------------------------------
 
@@ -128,19 +137,50 @@ class Connection:
         """What a flow of the peer's is for; None when it is of before its group was left."""
         return self._incoming[flow]
 
-    def bulk_group(self, flow: int) -> GroupId | None:
-        """The group whose blocks go out on this flow; None when it has been left."""
-        return self._bulk.get(flow)
+    def bulk_left(self, flow: int, size: int) -> GroupId | None:
+        """A block has left by this flow: the group that it is of; None when that has been left."""
+        bulk = self._bulk.get(flow)
+        if bulk is None:
+            return None
+        bulk.left(size)
+        self._settle_priority(bulk)
+        return bulk.group
 
-    def send(self, kind: FlowKind, group: GroupId | None, parts: Sequence[Buffer]) -> None:
+    def send(
+        self, kind: FlowKind, group: GroupId | None, parts: Sequence[Buffer], *, is_background: bool = False
+    ) -> None:
         flow = self._outgoing.get((kind, group))
         if flow is None:
-            bulk = kind is FlowKind.BULK
-            flow = self.link.session.open_flow(encode_metadata(kind, group), PRIORITIES[kind], report_sent=bulk)
-            self._outgoing[kind, group] = flow
-            if bulk and group is not None:
-                self._bulk[flow] = group
+            flow = self._open(kind, group, is_background=is_background)
+        if (bulk := self._bulk.get(flow)) is not None:
+            bulk.handed(sum(map(len, parts)), is_background=is_background)
+            self._settle_priority(bulk)
         self.link.session.send(flow, parts)
+
+    def _open(self, kind: FlowKind, group: GroupId | None, *, is_background: bool) -> int:
+        has_blocks = kind is FlowKind.BULK and group is not None
+        is_group_background = group is not None and group in self._background
+        gives_way = has_blocks and (is_background or is_group_background)
+        priority = Priority.BACKGROUND if gives_way else PRIORITIES[kind]
+        flow = self.link.session.open_flow(encode_metadata(kind, group), priority, report_sent=has_blocks)
+        self._outgoing[kind, group] = flow
+        if has_blocks and group is not None:
+            self._bulk[flow] = BulkFlow(flow, group, priority, is_group_background=is_group_background)
+        return flow
+
+    def background_changed(self) -> None:
+        """Other groups are in the background now."""
+        for bulk in self._bulk.values():
+            was, bulk.is_group_background = bulk.is_group_background, bulk.group in self._background
+            if was and not bulk.is_group_background:
+                bulk.handed(0, is_background=False)  # what is on its way is waited for, as far as is known
+            self._settle_priority(bulk)
+
+    def _settle_priority(self, bulk: BulkFlow) -> None:
+        priority = bulk.wanted_priority()
+        if priority is not bulk.priority:
+            bulk.priority = priority
+            self.link.session.set_priority(bulk.number, priority)
 
     # Groups -----------------------------------------------------------------------------------------------------
 
@@ -166,8 +206,11 @@ class Connection:
 class DialFailed(Unreachable):
     """Somebody answered, and no session came of it."""
 
-    def __init__(self, message: str, reason: CloseReason, peer: PeerId | None = None) -> None:
-        """`peer`: who answered, when it is one that we are connected with already (DUPLICATE)."""
+    def __init__(
+        self, message: str, reason: CloseReason, peer: PeerId | None = None, address: Address | None = None
+    ) -> None:
+        """`peer`: who answered, when it is one that we are connected with already (DUPLICATE). `address`: where."""
         super().__init__(message)
         self.reason = reason
         self.peer = peer
+        self.address = address

@@ -20,6 +20,7 @@ from swarmd.core.errors import LocalError, RemoteError
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.peers import Peers
+from swarmd.daemon.traffic import Bytes
 from swarmd.daemon.workers import Outcome, Workers
 from swarmd.replication import commands
 from swarmd.replication.progress import Progress
@@ -66,6 +67,7 @@ class Exchange:
         self._reading: dict[int, bytearray] = {}
         self._spare: list[bytearray] = []
         self._is_reading = False  # since the last `shrink`
+        self._traffic: dict[GroupId, Bytes] = {}
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -123,16 +125,33 @@ class Exchange:
     # From peers -------------------------------------------------------------------------------------------------
 
     def object_message(self, group: GroupId, peer: PeerId, data: bytes) -> None:
+        self._counted(group).control_received += len(data)
         self.replicator.receive_control(group, peer, data, self.now)
         self.schedule()
 
     def bulk_message(self, group: GroupId, peer: PeerId, parts: Sequence[memoryview]) -> None:
+        self._counted(group).data_received += sum(map(len, parts))
         self.replicator.receive_bulk(group, peer, parts, self.now)
         self.schedule()
 
     def bulk_sent(self, group: GroupId, peer: PeerId, size: int) -> None:
+        self._counted(group).data_sent += size
         self.replicator.bulk_drained(group, peer, size, self.now)
         self.schedule()
+
+    def traffic(self, group: GroupId) -> Bytes:
+        """Counted of that group so far."""
+        return self._traffic.get(group, Bytes())
+
+    def forget(self, group: GroupId) -> None:
+        """This node has left it."""
+        self._traffic.pop(group, None)
+
+    def _counted(self, group: GroupId) -> Bytes:
+        counted = self._traffic.get(group)
+        if counted is None:
+            counted = self._traffic[group] = Bytes()
+        return counted
 
     # Running ----------------------------------------------------------------------------------------------------
 
@@ -168,8 +187,11 @@ class Exchange:
 
     def _carry_out(self, command: commands.Command) -> None:
         if isinstance(command, commands.SendBulk):
-            self._peers.send(command.group, command.peer, FlowKind.BULK, command.parts)
+            self._peers.send(
+                command.group, command.peer, FlowKind.BULK, command.parts, is_background=command.is_background
+            )
         elif isinstance(command, commands.SendControl):
+            self._counted(command.group).control_sent += len(command.data)
             self._peers.send(command.group, command.peer, FlowKind.OBJECT, (command.data,))
         elif isinstance(command, commands.ReadChunk):
             self._read_chunk(command)

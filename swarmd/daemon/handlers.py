@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 from swarmd import __version__
 from swarmd.control import dispatch, records, schema
 from swarmd.control.dispatch import Caller, bind
 from swarmd.core.addresses import Address
-from swarmd.core.errors import NoPeers, NotAllowed
+from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
 from swarmd.core.ids import GroupId, PeerId
+from swarmd.daemon.handlers_messaging import MessagingHandlers
 from swarmd.daemon.handlers_transfers import TransferHandlers
+from swarmd.daemon.listings import list_shares
+from swarmd.daemon.metrics import metrics_text
 from swarmd.daemon.reading import Pace
 from swarmd.daemon.resolution import addresses_of, first_to_answer
 from swarmd.daemon.values import HostPort
+from swarmd.groups.authorisation import Right
+from swarmd.groups.groupspec import Capability
 from swarmd.groups.tickets import GroupTicket, ObjectTicket, parse_ticket
 from swarmd.store.hashing import Hashed
 from swarmd.store.tables.addresses import AddressRow
@@ -34,6 +41,7 @@ class Handlers:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._transfers = TransferHandlers(node)
+        self._messaging = MessagingHandlers(node)
 
     def table(self) -> dispatch.Handlers:
         """Every method of the schema."""
@@ -42,6 +50,7 @@ class Handlers:
                 bind(schema.STATUS, self.status),
                 bind(schema.ID, self.id),
                 bind(schema.VERSION, self.version),
+                bind(schema.METRICS, self.metrics),
                 bind(schema.SHARE, self.share),
                 bind(schema.UNSHARE, self.unshare),
                 bind(schema.LS, self.ls),
@@ -55,6 +64,7 @@ class Handlers:
                 bind(schema.PEER_ADD, self.peer_add),
                 bind(schema.PEER_LIST, self.peer_list),
                 *self._transfers.table(),
+                *self._messaging.table(),
             ]
         )
 
@@ -68,6 +78,9 @@ class Handlers:
 
     async def version(self, params: schema.NoParams, caller: Caller) -> records.Version:
         return records.Version(version=__version__)
+
+    async def metrics(self, params: schema.NoParams, caller: Caller) -> records.Metrics:
+        return records.Metrics(text=metrics_text(self._node))
 
     # Shares -----------------------------------------------------------------------------------------------------
 
@@ -97,17 +110,15 @@ class Handlers:
         )
 
     async def ls(self, params: schema.LsParams, caller: Caller) -> records.Listings:
-        found = self._node.memberships.records(self._group(params.group))
-        await self._node.shares.look((record.share.content_id for record in found), self._node.disk)
-        return records.Listings(shares=[self._node.reports.listing(record) for record in found])
+        return await list_shares(self._node, self._group(params.group), params.after)
 
     # Groups -----------------------------------------------------------------------------------------------------
 
     async def group_create(self, params: schema.GroupCreateParams, caller: Caller) -> records.GroupCreated:
         node = self._node
-        group = await node.memberships.create(params.name, restrict_publish=params.restrict_publish)
+        group = await node.memberships.create(params.name, _capabilities(params), _restricted(params))
         made = node.reports.group(group)
-        ticket = node.memberships.invitation(group, None, None).text()
+        ticket = node.memberships.invitation(group, {}, None).text()
         return records.GroupCreated(**{name: getattr(made, name) for name in made.__struct_fields__}, ticket=ticket)
 
     async def group_join(self, params: schema.GroupJoinParams, caller: Caller) -> records.Group:
@@ -132,8 +143,8 @@ class Handlers:
             ]
         )
 
-    async def group_show(self, params: schema.GroupParams, caller: Caller) -> records.Group:
-        return self._node.reports.group(self._node.memberships.find(params.group))
+    async def group_show(self, params: schema.GroupParams, caller: Caller) -> records.GroupInfo:
+        return self._node.group_info.show(self._node.memberships.find(params.group))
 
     async def group_members(self, params: schema.GroupParams, caller: Caller) -> records.Members:
         return self._node.reports.members(self._node.memberships.find(params.group))
@@ -141,8 +152,7 @@ class Handlers:
     async def group_invite(self, params: schema.GroupInviteParams, caller: Caller) -> records.Invitation:
         memberships = self._node.memberships
         group = memberships.find(params.group)
-        publisher = PeerId.parse(params.publisher) if params.publisher is not None else None
-        ticket = memberships.invitation(group, publisher, params.valid_s)
+        ticket = memberships.invitation(group, _authorised(params), params.valid_s)
         return records.Invitation(ticket=ticket.text(), group_id=str(group), name=memberships.name(group))
 
     async def group_leave(self, params: schema.GroupParams, caller: Caller) -> records.GroupLeft:
@@ -185,6 +195,35 @@ class Handlers:
 
     def _group(self, reference: str | None) -> GroupId | None:
         return self._node.memberships.find(reference) if reference is not None else None
+
+
+def _capabilities(params: schema.GroupCreateParams) -> Capability:
+    chosen = (
+        (params.replication, Capability.REPLICATION),
+        (params.posting, Capability.POSTING),
+        (params.routing, Capability.ROUTING),
+        (not params.lan, Capability.NO_LAN),
+        (not params.peers, Capability.NO_PEERS),
+    )
+    return reduce(or_, (capability for is_on, capability in chosen if is_on), Capability.NONE)
+
+
+def _restricted(params: schema.GroupCreateParams) -> Right:
+    publish = Right.PUBLISH if params.restrict_publish else Right.NONE
+    return publish | (Right.POST if params.restrict_post else Right.NONE)
+
+
+def _authorised(params: schema.GroupInviteParams) -> dict[PeerId, Right]:
+    """Who is to be authorised, and to what. A ticket authorises one node."""
+    named = ((params.publisher, Right.PUBLISH), (params.poster, Right.POST))
+    rights: dict[PeerId, Right] = {}
+    for text, right in named:
+        if text is not None:
+            peer = PeerId.parse(text)
+            rights[peer] = rights.get(peer, Right.NONE) | right
+    if len(rights) > 1:
+        raise InvalidArgument("a ticket authorises one node: invite the publisher and the poster each by its own")
+    return rights
 
 
 class _Progress:

@@ -52,7 +52,7 @@ class TransferHandlers:
         async with AsyncExitStack() as visits:  # a group that is joined for this is left when nothing comes of it
             groups, content_id, name = await self._find(params, visits)
             transfer = await node.transfers.create(
-                groups[0], content_id, name, params.target_dir, params.order, params.overwrite
+                groups[0], content_id, name, params.target_dir, params.order, params.overwrite, params.background
             )
         for group in groups[1:]:
             await node.transfers.add_group(transfer, group)

@@ -17,6 +17,8 @@ class Membership:
     joined_at: float
     authorisation: Authorisation | None
     authority: Authority | None
+    is_working: bool = False
+    """Whether a turn of the loop is booked for records that wait to be verified."""
 
     @property
     def spec(self) -> GroupSpec:

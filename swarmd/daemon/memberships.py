@@ -12,13 +12,13 @@ A node is in at most `join.MAX_TAGS` groups. It is the dialer's `CandidateSource
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
@@ -30,6 +30,8 @@ from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.membership import Membership
 from swarmd.daemon.peers import Peers
+from swarmd.daemon.publishing import Publishing
+from swarmd.daemon.trials import Trials
 from swarmd.daemon.turns import Turns
 from swarmd.daemon.workers import Workers
 from swarmd.groups import events
@@ -45,7 +47,8 @@ from swarmd.store.store import Store
 
 log = logging.getLogger(__name__)
 
-_TIDY_PERIOD = 30.0  # between two tries to leave a group that nobody uses
+T = TypeVar("T")
+
 _MIN_REFERENCE = 8  # letters of a group ID that may stand for it
 
 
@@ -55,6 +58,8 @@ class MembershipSink(Protocol):
     def group_changed(self, group: GroupId, joined: bool) -> None: ...
     def member_changed(self, group: GroupId, peer: PeerId, address: Address | None, joined: bool) -> None: ...
     def share_changed(self, record: Record, added: bool) -> None: ...
+
+    def service_event(self, group: GroupId, event: object) -> None: ...
 
     def work_due(self) -> None:
         """`handle_timer` and `candidates` have something to do before the time that `next_deadline` gave last."""
@@ -75,12 +80,10 @@ class Memberships:
         self._identity, self._peers, self._store, self._ledger = identity, peers, store, ledger
         self._clock, self._rng, self._sink = clock, rng, sink
         self._memberships: dict[GroupId, Membership] = {}
-        self._chronicle = Chronicle(store, ledger, clock)
+        self._chronicle = Chronicle(store, ledger, clock, self._encoded)
+        self._publishing = Publishing(self._chronicle, clock, self._drain, self._is_ours)
         self._turns = Turns()
-        self._visits: Counter[GroupId] = Counter()
-        self._on_trial: dict[GroupId, Callable[[GroupId], bool]] = {}
-        """Joined by a visit, and not used by anything yet."""
-        self._tidy_at = math.inf
+        self._trials = Trials()
         self._addresses: tuple[Address, ...] = ()
         self._port = 0
         self._next_look_at = -math.inf
@@ -99,30 +102,30 @@ class Memberships:
                 Authorisation.decode(row.authorisation) if row.authorisation else None,
                 Authority(row.authority) if row.authority else None,
             )
+            members = await self._ledger.run(partial(self._store.members.rows, spec.group_id))
+            await self._chronicle.restore(membership.group, members)
             self._enter(membership)
-            rows = await self._ledger.run(partial(self._store.records.rows, spec.group_id))
-            damaged = membership.group.restore((row.record for row in rows), wall)
-            if damaged:
-                log.warning("%d share records of group %s could not be read", damaged, spec.group_id.short)
-            for member in await self._ledger.run(partial(self._store.members.rows, spec.group_id)):
+            for member in members:
                 contact = Contact(member.peer_id, decode_addresses(member.addresses))
                 age = max(0.0, wall - member.last_seen)
                 membership.group.add_contact(contact, Source.REMEMBERED, now, age=age)
             self._drain(membership, is_news=False)
 
-    async def create(self, name: str, *, restrict_publish: bool) -> GroupId:
+    async def create(
+        self, name: str, capabilities: Capability = Capability.REPLICATION, restricted: Right = Right.NONE
+    ) -> GroupId:
         """A new listed group. Conflict when we are in one of that name."""
-        return await self._turns.take(self._found(name, Right.PUBLISH if restrict_publish else Right.NONE))
+        return await self._turns.take(self._found(name, capabilities, restricted))
 
     async def create_unlisted(self) -> GroupId:
         """The group of a single share."""
-        return await self._turns.take(self._found("", Right.NONE))
+        return await self._turns.take(self._found("", Capability.REPLICATION, Right.NONE))
 
     async def join(
         self, spec: GroupSpec, contacts: Iterable[Contact], authorisation: Authorisation | None
     ) -> tuple[GroupId, str | None]:
         """Be in the group of a ticket; joining twice adds what the ticket says. With it a warning, if there is one."""
-        self._on_trial.pop(spec.group_id, None)
+        self._trials.settle(spec.group_id)
         return await self._turns.take(self._join(spec, tuple(contacts), authorisation))
 
     @asynccontextmanager
@@ -133,17 +136,14 @@ class Memberships:
         we were in it before, share something there, or `is_used`.
         """
         group = spec.group_id
-        if group not in self._memberships:
-            self._on_trial[group] = is_used
-        self._visits[group] += 1
+        self._trials.begin(group, group in self._memberships, is_used)
         try:
             yield (await self._turns.take(self._join(spec, tuple(contacts), None)))[0]
         except BaseException:
-            self._visits.subtract([group])
+            self._trials.end(group, well=False)
             await self._turns.take(self._tidy(group))
             raise
-        self._visits.subtract([group])
-        self._on_trial.pop(group, None)
+        self._trials.end(group, well=True)
 
     async def leave(self, group: GroupId) -> None:
         """Forget the group and its secret. NotFound when it has been left meanwhile."""
@@ -186,17 +186,20 @@ class Memberships:
         return membership is not None and Capability.REPLICATION in membership.spec.capabilities
 
     def discovery_keys(self) -> dict[GroupId, bytes]:
-        return {group: membership.spec.discovery_key for group, membership in self._memberships.items()}
+        announced = [
+            each.spec for each in self._memberships.values() if Capability.NO_LAN not in each.spec.capabilities
+        ]
+        return {spec.group_id: spec.discovery_key for spec in announced}
 
-    def invitation(self, group: GroupId, publisher: PeerId | None, valid_period: float | None) -> GroupTicket:
-        """The ticket that lets somebody in. NotAllowed when `publisher` is to be authorised and the key is not here."""
+    def invitation(self, group: GroupId, authorised: Mapping[PeerId, Right], valid_period: float | None) -> GroupTicket:
+        """The ticket that lets somebody in. NotAllowed when a peer is to be authorised and the key is not here."""
         membership = self._memberships[group]
         authorisation = None
-        if publisher is not None:
+        for peer, rights in authorised.items():
             if membership.authority is None:
                 raise NotAllowed("this node does not hold the key that authorises publishers in this group")
             expires_at = NEVER if valid_period is None else int((self._clock.wall() + valid_period) * 1000)
-            authorisation = membership.authority.authorise(group, publisher, Right.PUBLISH, expires_at)
+            authorisation = membership.authority.authorise(group, peer, rights, expires_at)
         return GroupTicket(membership.spec, self.own_contacts(), authorisation)
 
     # Shares -----------------------------------------------------------------------------------------------------
@@ -204,8 +207,21 @@ class Memberships:
     def own_records(self, group: GroupId | None = None) -> list[Record]:
         """What this node shares, in one group or in all."""
         groups = self._memberships.values() if group is None else [self._memberships[group]]
-        own = self._identity.peer_id
-        return [record for each in groups for record in each.group.shares() if record.publisher == own]
+        return [record for each in groups for record in each.group.own_shares()]
+
+    @property
+    def peer_id(self) -> PeerId:
+        """This node's."""
+        return self._identity.peer_id
+
+    @property
+    def n_own_shares(self) -> int:
+        return sum(each.group.catalogue.n_shares_of(self.peer_id) for each in self._memberships.values())
+
+    def own_share(self, group: GroupId, name: str) -> Record | None:
+        """What this node shares under that name."""
+        record = self._memberships[group].group.catalogue.find(self.peer_id, name)
+        return None if record is None or record.is_tombstone else record
 
     def records(self, group: GroupId | None = None) -> list[Record]:
         groups = self._memberships.values() if group is None else [self._memberships[group]]
@@ -248,6 +264,14 @@ class Memberships:
             membership.group.receive_message(peer, data, self._clock.monotonic(), self._clock.wall())
             self._drain(membership)
 
+    def act(self, group: GroupId, do: Callable[[Group], T]) -> T:
+        """Have one of its services do something, and carry out what the group wants then."""
+        membership = self._memberships[group]
+        try:
+            return do(membership.group)
+        finally:
+            self._drain(membership)
+
     # Addresses and dialing --------------------------------------------------------------------------------------
 
     def set_addresses(self, addresses: tuple[Address, ...], port: int) -> None:
@@ -273,22 +297,10 @@ class Memberships:
     def candidates(self, now: float) -> list[Candidate]:
         return [each for membership in self._memberships.values() for each in membership.group.candidates(now)]
 
-    def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
-        for membership in self._memberships.values():
-            membership.group.dial_succeeded(address, peer, now)
-
-    def dial_failed(self, address: Address, now: float, reason: str) -> None:
-        for membership in self._memberships.values():
-            membership.group.dial_failed(address, now, reason)
-
     def ended(self, groups: Iterable[GroupId]) -> list[Ended]:
         """Addresses of members of these groups that led to none when they were tried last, and why."""
         now = self._clock.monotonic()
         return [each for group in groups if group in self for each in self._memberships[group].group.ended(now)]
-
-    def address_is_own(self, address: Address) -> None:
-        for membership in self._memberships.values():
-            membership.group.forget_address(address)
 
     # Time -------------------------------------------------------------------------------------------------------
 
@@ -300,14 +312,12 @@ class Memberships:
                 membership.group.handle_timer(now, wall)
                 self._drain(membership)
         self._chronicle.handle_timer(now, self._members)
-        if now >= self._tidy_at:
-            self._tidy_at = math.inf
-            for group in self._on_trial:
-                self._turns.start(self._tidy(group))
+        for group in self._trials.handle_timer(now):
+            self._turns.start(self._tidy(group))
 
     def next_deadline(self) -> float:
         deadlines = [membership.group.next_deadline() for membership in self._memberships.values()]
-        self._next_look_at = min([self._chronicle.next_deadline(), self._tidy_at, *deadlines])
+        self._next_look_at = min([self._chronicle.next_deadline(), self._trials.next_deadline(), *deadlines])
         return self._next_look_at
 
     async def stop(self) -> None:
@@ -317,15 +327,15 @@ class Memberships:
 
     # Inside -----------------------------------------------------------------------------------------------------
 
-    async def _found(self, name: str, restricted: Right) -> GroupId:
+    async def _found(self, name: str, capabilities: Capability, restricted: Right) -> GroupId:
         if name and any(membership.spec.name == name for membership in self._memberships.values()):
             raise Conflict(f"this node is in a group named {name!r} already: choose another name")
         made: NewGroup = GroupSpec.create(
-            name, self._rng, capabilities=Capability.REPLICATION, restricted=restricted, unique=bool(name)
+            name, self._rng, capabilities=capabilities, restricted=restricted, unique=bool(name)
         )
         authorisation = None
         if made.authority is not None:
-            authorisation = made.authority.authorise(made.spec.group_id, self._identity.peer_id, Right.PUBLISH)
+            authorisation = made.authority.authorise(made.spec.group_id, self._identity.peer_id, restricted)
         await self._begin(self._make(made.spec, self._clock.wall(), authorisation, made.authority))
         return made.spec.group_id
 
@@ -356,50 +366,37 @@ class Memberships:
             raise NotFound(f"this node is not in group {group.short} any more")
         await self._chronicle.delete_group(group)
         del self._memberships[group]
-        self._on_trial.pop(group, None)
+        self._trials.settle(group)
         self._peers.remove_group(group)
         self._sink.group_changed(group, False)
 
     async def _tidy(self, group: GroupId) -> None:
         """Leave a group that a visit has joined for nothing; where that fails, it is tried again."""
-        is_used = self._on_trial.get(group)
-        if is_used is None or self._visits[group] > 0:
+        is_used = self._trials.due(group)
+        if is_used is None:
             return
         if group not in self._memberships or is_used(group) or self.own_records(group):
-            del self._on_trial[group]
+            self._trials.settle(group)
             return
         try:
             await self._leave(group)
         except LocalError as error:
             log.warning("group %s is not used, and cannot be left yet: %s", group.short, error)
-            self._tidy_at = self._clock.monotonic() + _TIDY_PERIOD
+            self._trials.failed(self._clock.monotonic())
 
     async def _publish(self, group: GroupId, sign: Callable[[Group, float], Record]) -> Record:
         """Signed, written down, and then told to all."""
         membership = self._memberships.get(group)
         if membership is None:
             raise NotFound(f"this node is not in group {group.short} any more")
-        machine = membership.group
-        record = sign(machine, self._clock.wall())
-        await self._chronicle.put_record(record)
-        while not machine.adopt(record, self._clock.monotonic(), self._clock.wall()):
-            self._keep_held(machine, record)  # one of our own came back from others meanwhile
-            record = sign(machine, self._clock.wall())
-            await self._chronicle.put_record(record)
-        self._drain(membership)
-        return record
-
-    def _keep_held(self, machine: Group, record: Record) -> None:
-        """This one was written down and does not hold: write the one that does."""
-        held = machine.held(record)
-        if held is not None:
-            self._chronicle.note(held)
+        return await self._publishing.publish(membership, sign)
 
     def _make(
         self, spec: GroupSpec, joined_at: float, authorisation: Authorisation | None, authority: Authority | None
     ) -> Membership:
         """Nobody knows of it before `_enter`."""
         group = Group(spec, self._identity, self._rng, self._clock.monotonic())
+        group.verify_in_slices()
         membership = Membership(group, joined_at, authorisation, authority)
         group.set_addresses(self._port, self._addresses, self._clock.monotonic())
         if authorisation is not None:
@@ -430,9 +427,8 @@ class Memberships:
         """
         for group, membership in self._memberships.items():
             if spec.is_listed and group != spec.group_id and membership.spec.name == spec.name:
-                return (
-                    f"this node is in another group of that name already ({group.short}): they have nothing in common"
-                )
+                why = "; ".join(membership.spec.differences(spec))
+                return f"this node is in another group named {spec.name!r} already ({group.short}): {why}"
         return None
 
     def _drain(self, membership: Membership, *, is_news: bool = True) -> None:
@@ -444,50 +440,46 @@ class Memberships:
         while (event := group.next_event()) is not None:
             if isinstance(event, events.PeerFaulted):
                 self._peers.penalise(event.peer_id, event.points, event.reason)
+            elif isinstance(event, events.LinkReleased):
+                self._peers.release(group.group_id, event.peer_id)
             elif not is_news:
                 continue
-            elif isinstance(event, events.RecordStored):
+            elif isinstance(event, events.RecordStored | events.RecordDropped):
                 self._chronicle.note(event.record)
-            elif isinstance(event, events.RecordDropped):
-                self._chronicle.note_dropped(event.record)
+            elif isinstance(event, events.OthersForgotten):
+                self._chronicle.forget_others(group.group_id, self._identity.peer_id)
             elif isinstance(event, events.ShareAdded):
                 self._sink.share_changed(event.record, True)
             elif isinstance(event, events.ShareRemoved):
                 self._sink.share_changed(event.record, False)
             elif isinstance(event, events.OwnRecordReturned):
                 returned.append(event)
+            else:
+                self._sink.service_event(group.group_id, event)
         if group.next_deadline() < self._next_look_at:
             self._next_look_at = -math.inf
             self._sink.work_due()
         for event in returned:
-            self._correct(membership, event)
+            self._publishing.correct(membership, event)
+        if group.has_work and not membership.is_working:
+            membership.is_working = True
+            asyncio.get_running_loop().call_soon(self._work, membership)
 
-    def _correct(self, membership: Membership, returned: events.OwnRecordReturned) -> None:
-        """Others had a record of our own that this node did not know: tell all what is true instead."""
-        name = returned.record.share.name
-        try:
-            record = membership.group.sign_correction(returned, self._clock.wall())
-        except NotAllowed as error:
-            log.warning("what others say of our own share %a is not true, and cannot be corrected: %s", name, error)
-            return
-        if record is None:
-            log.warning("an older state of our own share %a came back from others", name)
-            return
-        shared = "not shared any more" if record.is_tombstone else "shared as before"
-        log.warning("a forgotten state of our own share %a came back from others: it is %s", name, shared)
-        correction = record
+    def _work(self, membership: Membership) -> None:
+        """Go on with records that wait to be verified, after what else has come meanwhile."""
+        membership.is_working = False
+        if self._is_ours(membership):
+            membership.group.work(self._clock.monotonic(), self._clock.wall())
+            self._drain(membership)
 
-        def tell() -> None:
-            if self._memberships.get(correction.group_id) is not membership:
-                return
-            machine = membership.group
-            if machine.held(correction) == returned.record:
-                machine.adopt(correction, self._clock.monotonic(), self._clock.wall())
-                self._drain(membership)
-            else:  # a command has said something newer
-                self._keep_held(machine, correction)
+    def _is_ours(self, membership: Membership) -> bool:
+        return self._memberships.get(membership.spec.group_id) is membership
 
-        self._chronicle.put_later(correction, tell)
+    def _encoded(self, group: GroupId, key: tuple[PeerId, str]) -> bytes | None:
+        """What is held under this key now."""
+        membership = self._memberships.get(group)
+        record = None if membership is None else membership.group.catalogue.find(*key)
+        return None if record is None else record.encoded
 
     def _members(self) -> Members:
         """Who is to be remembered."""

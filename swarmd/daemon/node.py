@@ -26,17 +26,20 @@ from swarmd.control.server import Server
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
-from swarmd.core.ids import PeerId
+from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import Rng, SeededRng
+from swarmd.daemon.candidates import Candidates
 from swarmd.daemon.config import Loaded
 from swarmd.daemon.dialer import Dialer
 from swarmd.daemon.exchange import Exchange
+from swarmd.daemon.groupinfo import GroupInfo
 from swarmd.daemon.handlers import Handlers
 from swarmd.daemon.health import Heartbeat
 from swarmd.daemon.lan import Lan
 from swarmd.daemon.listening import open_listeners
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.memory import give_memory_back
+from swarmd.daemon.messaging import Messaging
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.redaction import Redactor
 from swarmd.daemon.reports import Reports
@@ -46,6 +49,7 @@ from swarmd.daemon.settings import Config, Limits
 from swarmd.daemon.shares import Shares
 from swarmd.daemon.supervisor import Policy, Supervisor
 from swarmd.daemon.systemd import Notifier, socket_group
+from swarmd.daemon.traffic import MEASURE_PERIOD
 from swarmd.daemon.transfers import Transfers
 from swarmd.daemon.workers import PATIENCE, Workers
 from swarmd.discovery.interfaces import plan, read_interfaces
@@ -89,7 +93,8 @@ class Node:
         self._closing = AsyncExitStack()
         self._wake = asyncio.Event()
         self._limits = self.config.limits
-        self._looked_at = self._status_at = clock.monotonic()
+        self.background_groups: frozenset[GroupId] = frozenset()
+        self._looked_at = self._status_at = self._measured_at = clock.monotonic()
         self.hub = EventHub()
 
     @property
@@ -165,6 +170,7 @@ class Node:
         clock, rng, config = self._clock, self._rng, self.config
         router = Router()
         self.reports = Reports(self)
+        self.group_info = GroupInfo(self)
         self.peers = Peers(self.peer_id, rng, clock, router, config.limits.max_sessions)
         if config.transport.tcp:
             self.peers.add_carrier(TcpCarrier(self.identity, rng, clock, self.peers, self._moved))
@@ -191,7 +197,8 @@ class Node:
         self.exchange.sink = self.transfers
         self._closing.push_async_callback(self.transfers.stop)
         self.shares = Shares(self.store, self.serving, self.memberships, self.slow)
-        self.dialer = Dialer(self.peers, self.memberships, clock, rng)
+        self.messaging = Messaging(self.memberships, self.peer_id, self.hub, clock)
+        self.dialer = Dialer(self.peers, Candidates(self.memberships), clock, rng)
         self._closing.push_async_callback(self.dialer.stop)
         self.lan = Lan(self.memberships, clock, rng)
         self.apply_limits(config.limits)
@@ -263,6 +270,9 @@ class Node:
             self.memberships.handle_timer(now)
             self.peers.handle_timer(now)
             self.dialer.handle_timer(now)
+            if now - self._measured_at >= MEASURE_PERIOD:
+                self._measured_at = now
+                self.group_info.measure()
             if now - self._looked_at >= _INTERFACE_PERIOD:
                 self._looked_at = now
                 self._follow_interfaces()
@@ -287,20 +297,28 @@ class Node:
         await asyncio.sleep(max(0.0, ticked_at + _SETTLE_PERIOD - self._clock.monotonic()))
 
     def _follow_interfaces(self) -> None:
-        """Tell the groups where this node is reached; addresses come and go."""
+        """Tell the groups where this node is reached, and what is near; addresses come and go."""
         listening = self.peers.listening
         addresses = plan(listening, read_interfaces()).announce
+        self.peers.set_own_addresses(addresses)
         self.memberships.set_addresses(addresses, listening[0].port)
 
     def apply_limits(self, limits: Limits) -> None:
         """In force at once; groups are named as in the configuration. Groups that are joined later get theirs then."""
         self._limits = limits
-        groups = {}
+        groups: dict[GroupId, Rates] = {}
+        background: set[GroupId] = set()
         for name, rates in limits.groups.items():
             try:
-                groups[self.memberships.find(name)] = Rates(rates.upload.value, rates.download.value)
+                group = self.memberships.find(name)
             except LocalError as error:
                 log.info("limits.groups: %s", error)
+                continue
+            groups[group] = Rates(rates.upload.value, rates.download.value)
+            if rates.background:
+                background.add(group)
+        self.background_groups = frozenset(background)
+        self.peers.set_background(background)
         node = Rates(limits.upload.value, limits.download.value)
         self.exchange.replicator.set_limits(node, groups, self._clock.monotonic())
         self.exchange.schedule()

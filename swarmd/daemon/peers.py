@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Protocol
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
@@ -24,7 +24,7 @@ from swarmd.core.errors import RemoteError, Unreachable
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import Rng
 from swarmd.daemon.bans import BAN_PERIOD, Bans
-from swarmd.daemon.calling import call
+from swarmd.daemon.calling import Failed, Reached, call, ignore
 from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.joining import Joining, MemberSink
@@ -43,8 +43,8 @@ from swarmd.transport.api import (
     MessageSent,
     Opened,
 )
-from swarmd.transport.paths import preferred_kind
-from swarmd.transport.racing import Race
+from swarmd.transport.paths import BEST_GRADE, Kind, Path, grade
+from swarmd.transport.racing import Race, plan_improvement, plan_steps
 from swarmd.transport.sessions import SessionTable, Verdict
 
 log = logging.getLogger(__name__)
@@ -71,10 +71,12 @@ class Peers:
         self._mark = Pump(self._loop).mark
         self._joining = Joining(rng, sink, self._mark)
         self._table = SessionTable(own_id, **({"max_sessions": max_sessions} if max_sessions else {}))
-        self._carriers: list[Carrier] = []
+        self._carriers: dict[Kind, Carrier] = {}
+        self._own_addresses: tuple[Address, ...] = ()
         self._listeners: list[Listener] = []
         self._connections: dict[int, Connection] = {}  # by id of the link
         self._open: dict[PeerId, Connection] = {}
+        self._background: set[GroupId] = set()  # groups whose blocks give way to everything else
         self._bans = Bans(clock.monotonic())
         self._received_bytes = self._sent_bytes = 0
         self._stopping = False
@@ -83,11 +85,15 @@ class Peers:
 
     def add_carrier(self, carrier: Carrier) -> None:
         """One that has this as its owner; before anything is to be listened on or dialled."""
-        self._carriers.append(carrier)
+        self._carriers[carrier.kind] = carrier
+
+    def set_own_addresses(self, addresses: Iterable[Address]) -> None:
+        """Where this node itself is: that tells which addresses are near."""
+        self._own_addresses = tuple(addresses)
 
     def open_listener(self, address: Address) -> Listener:
         """Listen there (port 0: any), on every carrier; to be given to `listen`, or closed."""
-        return open_together(address, [carrier.open_listener for carrier in self._carriers])
+        return open_together(address, [carrier.open_listener for carrier in self._carriers.values()])
 
     def listen(self, listeners: Sequence[Listener]) -> None:
         """Accept connections on these until `stop`."""
@@ -120,7 +126,7 @@ class Peers:
             listener.close()
         for connection in list(self._connections.values()):
             connection.link.close(CloseReason.SHUTDOWN, "swarmd stops")
-        for carrier in self._carriers:
+        for carrier in self._carriers.values():
             carrier.stop()
         await asyncio.sleep(0)
 
@@ -133,7 +139,7 @@ class Peers:
 
     def shrink(self) -> bool:
         """Let go of memory that no message used since the last call; whether there was any."""
-        were_idle = [carrier.shrink() for carrier in self._carriers]
+        were_idle = [carrier.shrink() for carrier in self._carriers.values()]
         return any(were_idle)
 
     # For groups and transfers -----------------------------------------------------------------------------------
@@ -149,12 +155,28 @@ class Peers:
     def remove_group(self, group: GroupId) -> None:
         self._joining.remove_group(group, self.connections(), self._clock.monotonic())
 
-    def send(self, group: GroupId, peer: PeerId, kind: FlowKind, parts: Sequence[Buffer]) -> None:
+    def set_background(self, groups: Iterable[GroupId]) -> None:
+        """From now on the blocks of these groups, and of no others, give way to all other traffic."""
+        self._background.clear()
+        self._background.update(groups)
+        for connection in self._open.values():
+            connection.background_changed()
+            self._mark(connection.link)
+
+    def send(
+        self, group: GroupId, peer: PeerId, kind: FlowKind, parts: Sequence[Buffer], *, is_background: bool = False
+    ) -> None:
         """Queue one message; nothing happens when the peer is gone meanwhile (the sink has been told)."""
         connection = self._open.get(peer)
         if connection is not None and group in connection.groups:
-            connection.send(kind, group, parts)
+            connection.send(kind, group, parts, is_background=is_background)
             self._mark(connection.link)
+
+    def release(self, group: GroupId, peer: PeerId) -> None:
+        """This group needs the session no longer: it ends unless it has another use."""
+        connection = self._open.get(peer)
+        if connection is not None and connection.groups <= {group}:
+            connection.link.close(CloseReason.NORMAL, "not needed")
 
     def fault(self, peer: PeerId, error: RemoteError) -> None:
         """The peer broke a protocol: cut it off, and refuse it for a while when it was no accident."""
@@ -171,34 +193,41 @@ class Peers:
                 connection.link.close(CloseReason.PROTOCOL, reason)
 
     async def dial(self, address: Address, wanted: PeerId | None) -> PeerId:
-        """Connect, by whatever reaches it first; the peer ID that answered, once its session is admitted.
+        """`reach` at one address; the peer ID that answered."""
+        return (await self.reach([address], wanted)).peer
 
-        Unreachable says why not.
+    async def reach(self, addresses: Iterable[Address], wanted: PeerId | None, failed: Failed = ignore) -> Reached:
+        """Connect to a peer, at whichever of its addresses (best first) and by whatever reaches it first. Done when the
+        session is admitted.
+
+        `failed` is told of addresses that fail before the end, each by itself; Unreachable says why none was any good.
         """
-        if len(self._carriers) == 1:  # no race, and who waits hears of it in the same turn of the loop or the next
-            return await self._open_session(self._carriers[0], address, wanted)
-        carriers = {carrier.kind: carrier for carrier in self._carriers}
-        race = Race([address], carriers.keys(), self._clock.monotonic())
-        return await call(race, lambda path: self._open_session(carriers[path.kind], address, wanted), self._clock)
+        return await self._race(plan_steps(addresses, self._carriers, self._own_addresses), wanted, failed)
 
     def can_improve(self, connection: Connection) -> bool:
-        """Whether the other kind of transport would be the better one for this peer, as far as its address tells."""
-        return self._better_carrier(connection) is not None
+        """Whether there may be a better path than this session's. Whoever has called sees to it, not both."""
+        return connection.dialled is not None and grade(connection.path, self._own_addresses) < BEST_GRADE
 
-    async def improve(self, connection: Connection) -> PeerId:
-        """Call this peer by the better transport; such a session takes this one's place. Unreachable says why not."""
-        carrier, address = self._better_carrier(connection), connection.dialled
-        if carrier is None or address is None:
-            raise Unreachable("there is no better transport for this peer")
-        return await self._open_session(carrier, address, connection.peer)
+    def improvement(self, connection: Connection, addresses: Iterable[Address]) -> list[list[Path]]:
+        """By which paths, in steps, this peer would be reached better, if it is at these addresses too."""
+        known = dict.fromkeys([*addresses, connection.dialled or connection.link.remote])
+        return plan_improvement(connection.path, known, self._carriers, self._own_addresses)
 
-    def _better_carrier(self, connection: Connection) -> Carrier | None:
-        if connection.dialled is None:
-            return None
-        preferred = preferred_kind(connection.dialled)
-        if connection.link.kind is preferred:
-            return None
-        return next((carrier for carrier in self._carriers if carrier.kind is preferred), None)
+    async def improve(self, connection: Connection, steps: Sequence[Sequence[Path]]) -> Reached:
+        """Call this peer by the paths of `improvement`; such a session takes this one's place. Or Unreachable."""
+        return await self._race(steps, connection.peer, ignore)
+
+    async def _race(self, steps: Sequence[Sequence[Path]], wanted: PeerId | None, failed: Failed) -> Reached:
+        if not steps:
+            raise Unreachable("there is no way there")
+
+        def attempt(path: Path) -> Coroutine[Any, Any, PeerId]:
+            return self._open_session(self._carriers[path.kind], path.address, wanted)
+
+        path, *others = (path for step in steps for path in step)
+        if not others:  # no race, and who waits hears of it in the same turn of the loop or the next
+            return Reached(await attempt(path), path.address)
+        return await call(Race(steps, self._clock.monotonic()), attempt, self._clock, failed)
 
     async def _open_session(self, carrier: Carrier, address: Address, wanted: PeerId | None) -> PeerId:
         connection = self._adopt(await carrier.connect(address, wanted))
@@ -236,7 +265,7 @@ class Peers:
         if isinstance(event, MessageReceived):
             self._receive(connection, event)
         elif isinstance(event, MessageSent):
-            group = connection.bulk_group(event.flow)
+            group = connection.bulk_left(event.flow, event.size)
             if group is not None:
                 self._sink.bulk_sent(group, connection.peer, event.size)
         elif isinstance(event, FlowOpened):
@@ -269,7 +298,7 @@ class Peers:
     # Admission and joining --------------------------------------------------------------------------------------
 
     def _adopt(self, link: Link) -> Connection:
-        connection = Connection(link, self._clock.monotonic())
+        connection = Connection(link, self._clock.monotonic(), self._background)
         self._connections[id(link)] = connection
         return connection
 
@@ -285,7 +314,7 @@ class Peers:
             we_started=session.is_initiator,
             handshake_hash=session.handshake_hash,
             now=now,
-            is_preferred=connection.link.kind is preferred_kind(connection.link.remote),
+            grade=grade(connection.path, [connection.link.local]),  # that way round both ends see the same
         )
         if verdict is Verdict.IS_SELF:
             connection.refuse(CloseReason.SELF, "this address leads to ourselves")

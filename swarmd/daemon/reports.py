@@ -23,7 +23,7 @@ from swarmd.daemon.rates import format_rate
 from swarmd.daemon.standing import waiting_of
 from swarmd.daemon.transfer import Transfer, TransferState
 from swarmd.groups.authorisation import Right
-from swarmd.groups.groupspec import Capability
+from swarmd.groups.groupspec import CAPABILITY_NAMES
 from swarmd.groups.records import Record, ShareKind
 from swarmd.replication.progress import Progress
 from swarmd.store.entries import EntryKind
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CAPABILITIES = (
-    (Capability.REPLICATION, "replication"),
-    (Capability.POSTING, "posting"),
-    (Capability.ROUTING, "routing"),
-    (Capability.MULTICAST, "multicast"),
-)
 _RATE_PERIOD = 2.0
 _MAX_MISSED = 64  # addresses in the list of peers that lead to nobody: it is for people
 
@@ -75,7 +69,7 @@ class Reports:
             mdns=node.lan.is_on,
             sessions=len(node.peers.connections()),
             groups=len(node.memberships),
-            shares=len(node.memberships.own_records()),
+            shares=node.memberships.n_own_shares,
             transfers=len(transfers),
             download_rate=down,
             upload_rate=up,
@@ -85,6 +79,8 @@ class Reports:
             upload_limit=limits.upload.value,
             active=[self.transfer(transfer) for transfer in transfers if transfer.state is not TransferState.DONE],
             notes=[*node.notes, *([lan] if lan else []), *node.serving.notes],
+            background=sorted(map(str, node.background_groups)),
+            yielding=sum(connection.link.session.is_background for connection in node.peers.connections()),
         )
 
     def rates_text(self) -> str:
@@ -132,6 +128,7 @@ class Reports:
             peers=progress.peers if progress is not None else 0,
             members=progress.members if progress is not None else 0,
             created_at=row.created_at,
+            background=row.background or transfer.groups <= node.background_groups,
             waiting=waiting,
             error=records.Failure(code=error.code, message=str(error)) if error is not None else None,
             sources=self._sources(transfer, progress) if with_sources else [],
@@ -187,13 +184,14 @@ class Reports:
             "group_id": str(group),
             "name": spec.name or None,
             "unlisted": not spec.is_listed,
-            "capabilities": [name for capability, name in _CAPABILITIES if capability in spec.capabilities],
+            "capabilities": [name for capability, name in CAPABILITY_NAMES if capability in spec.capabilities],
             "restrict_publish": Right.PUBLISH in spec.restricted,
             "authority": membership.authority is not None,
             "may_publish": machine.may_publish(self._node.wall),
             "members": machine.n_members,
             "connected": len(machine.neighbours),
-            "shares": len(machine.shares()),
+            "shares": machine.catalogue.n_shares,
+            "background": group in self._node.background_groups,
         }
 
     def listing(self, record: Record) -> records.Listing:
@@ -309,6 +307,9 @@ class Reports:
 
     def group_changed(self, group: GroupId, joined: bool) -> None:
         self._node.groups_changed()
+        if not joined:
+            self._node.messaging.group_left(group)
+            self._node.exchange.forget(group)
         if joined and self._node.hub.is_heard("groups"):
             self._node.hub.publish("groups", "joined", self.group(group))
 
@@ -323,6 +324,9 @@ class Reports:
     def share_changed(self, record: Record, added: bool) -> None:
         if self._node.hub.is_heard("shares"):
             self._node.hub.publish("shares", "added" if added else "removed", self.listing(record))
+
+    def service_event(self, group: GroupId, event: object) -> None:
+        self._node.messaging.service_event(group, event)
 
     def peer_changed(self, connection: Connection, connected: bool) -> None:
         if connected:

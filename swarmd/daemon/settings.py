@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument
@@ -54,10 +55,14 @@ class Transport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLimits:
-    """`[limits.groups."NAME or ID"]`: of one group, within the limits of the whole node."""
+    """`[limits.groups."NAME or ID"]`: of one group, within the limits of the whole node.
+
+    `background`: what is sent in it gives way to all other traffic of the path.
+    """
 
     upload: Rate = UNLIMITED
     download: Rate = UNLIMITED
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +151,14 @@ def _group_limits(value: object) -> GroupLimits:
     for key in value:
         if key not in known:
             raise InvalidArgument(f"unknown key {key}; {values.guess(key, known)}")
-    return GroupLimits(**{key: values.rate(item) for key, item in value.items()})
+    return GroupLimits(**{key: _GROUP_PARSERS[key](item) for key, item in value.items()})
+
+
+_GROUP_PARSERS: Mapping[str, Callable[[object], Any]] = {
+    "upload": values.rate,
+    "download": values.rate,
+    "background": values.truth,
+}
 
 
 PARSERS: Mapping[str, Callable[[object], object]] = {

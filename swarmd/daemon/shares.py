@@ -61,8 +61,8 @@ class Shares:
 
     async def restore(self, content_id: ContentId) -> None:
         """Serve it wherever we share it, from the best copy there is: another copy of it has been given up."""
-        for record in self._memberships.own_records():
-            if record.share.content_id == content_id:
+        for record in self._memberships.find_shares(None, content_id=content_id):
+            if record.publisher == self._memberships.peer_id:
                 await serve_quietly(self._serving, record.group_id, content_id, record.share.name)
 
     async def look(self, objects: Iterable[ContentId], disk: Workers) -> None:
@@ -109,11 +109,7 @@ class Shares:
 
     async def unshare(self, name: str, group: GroupId | None) -> Record:
         """By name or content ID; NotFound, or Conflict when it is shared in several groups."""
-        found = [
-            record
-            for record in self._memberships.own_records()
-            if name in (record.share.name, str(record.share.content_id)) and group in (None, record.group_id)
-        ]
+        found = self._find_own(name, group)
         if not found:
             raise self._not_ours(name, group)
         if len(found) > 1:
@@ -139,35 +135,51 @@ class Shares:
         except LocalError as error:  # it holds nothing; what was asked for is done
             log.warning("the empty group %s of a single share cannot be left: %s", group.short, error)
 
+    def _find_own(self, name: str, group: GroupId | None) -> list[Record]:
+        """What this node shares under that name, or with that content ID."""
+        groups = self._memberships.all() if group is None else [group]
+        named = [record for each in groups if (record := self._memberships.own_share(each, name)) is not None]
+        found = [each for each in self._find(name, group) if each.publisher == self._memberships.peer_id]
+        return list({record.digest: record for record in (*named, *found)}.values())
+
+    def _find(self, name: str, group: GroupId | None) -> list[Record]:
+        """The same, by anybody."""
+        found = self._memberships.find_shares(group, name=name)
+        try:
+            return found + self._memberships.find_shares(group, content_id=ContentId.parse(name))
+        except InvalidArgument:
+            return found
+
     def _not_ours(self, name: str, group: GroupId | None) -> NotFound | NotAllowed:
         """Why nothing of that name can be unshared here."""
-        for record in self._memberships.records(group):
-            if name in (record.share.name, str(record.share.content_id)):
-                return NotAllowed(
-                    f"{record.share.name!r} is shared by peer {record.publisher.short}, not by this node:"
-                    " only that peer can unshare it"
-                )
+        if found := self._find(name, group):
+            record = found[0]
+            return NotAllowed(
+                f"{record.share.name!r} is shared by peer {record.publisher.short}, not by this node:"
+                " only that peer can unshare it"
+            )
         return NotFound(f"this node shares nothing named {name!r}: `swarm ls` lists what is shared")
 
     def _unlisted_group(self, share: Share) -> GroupId | None:
         """The unlisted group in which we share exactly this already."""
-        for record in self._memberships.own_records():
-            if record.share == share and not self._memberships.spec(record.group_id).is_listed:
+        for record in self._memberships.find_shares(None, content_id=share.content_id):
+            is_own = record.publisher == self._memberships.peer_id
+            if is_own and record.share == share and not self._memberships.spec(record.group_id).is_listed:
                 return record.group_id
         return None
 
     def _record(self, group: GroupId, share: Share) -> Record | None:
         """What we share under this name. AlreadyExists when that lies elsewhere: then it is no newer state of it."""
-        for record in self._memberships.own_records(group):
-            if record.share.name == share.name:
-                source = self._serving.source(record.share.content_id)
-                if record.share == share or source is None or self._is_gone(source):
-                    return record
-                raise AlreadyExists(
-                    f"this node shares another object named {share.name!r} in this group ({source.path}):"
-                    " give this one another name with --name, or unshare the other"
-                )
-        return None
+        record = self._memberships.own_share(group, share.name)
+        if record is None:
+            return None
+        source = self._serving.source(record.share.content_id)
+        if record.share == share or source is None or self._is_gone(source):
+            return record
+        raise AlreadyExists(
+            f"this node shares another object named {share.name!r} in this group ({source.path}):"
+            " give this one another name with --name, or unshare the other"
+        )
 
     def _is_gone(self, source: ObjectSource) -> bool:
         """Its path holds another object by now: sharing a path again moves it."""

@@ -96,11 +96,19 @@ class Transfers:
         return self._transfers.get(transfer.id) is transfer
 
     async def create(
-        self, group: GroupId, content_id: ContentId, name: str, target: str | None, order: Order, overwrite: bool
+        self,
+        group: GroupId,
+        content_id: ContentId,
+        name: str,
+        target: str | None,
+        order: Order,
+        overwrite: bool,
+        background: bool | None = None,
     ) -> Transfer:
         """A transfer to `target`/`name` (None: temporary), started; the one that is on its way there already, if
         any, or has put there what still is there.
 
+        `background`: whether it gives way to all other traffic; None: not, or as it was.
         AlreadyExists when something else is there, or the object is on its way to somewhere else.
         """
         if target is not None:
@@ -108,6 +116,9 @@ class Transfers:
             known = await self._to_same_place(content_id, path)
             if known is not None:
                 await self.add_group(known, group)
+                if background is not None:
+                    await self._slow.run(partial(known.download.set_background, background))
+                    self._settle_background()
                 await known.resume()
                 return known
             await self._slow.run(partial(_check_free, path, overwrite))
@@ -115,7 +126,7 @@ class Transfers:
             if other.content_id == content_id and other.state is not TransferState.DONE:
                 raise AlreadyExists(_way_out(other, target))
         folder = target if target is not None else await self._slow.run(partial(self._make_temporary, content_id))
-        request = DownloadRequest(content_id, folder, name, order, group, overwrite)
+        request = DownloadRequest(content_id, folder, name, order, group, overwrite, background=bool(background))
         transfer = self._adopt(await self._slow.run(partial(self._store.create_download, request)), group)
         transfer.is_temporary = target is None
         self._observer.transfer_changed(transfer, "added")
@@ -137,6 +148,7 @@ class Transfers:
         path, content_id = transfer.download.path, transfer.content_id
         was_done = transfer.state is TransferState.DONE
         self._transfers.pop(transfer.id, None)
+        self._settle_background()
         if self._active.get(content_id) is transfer:
             del self._active[content_id]
         await transfer.stop()
@@ -144,6 +156,7 @@ class Transfers:
             await self._slow.run(partial(self._store.discard_download, transfer.id, delete_data))
         except LocalError:
             self._transfers[transfer.id] = transfer  # it is not forgotten: the next start would find it
+            self._settle_background()
             if not was_done:
                 transfer.start()
                 self._active[content_id] = transfer
@@ -228,10 +241,18 @@ class Transfers:
     def _adopt(self, download: Download, group: GroupId) -> Transfer:
         transfer = Transfer(download, group, self._exchange, self._store, self._slow, self)
         self._transfers[transfer.id] = transfer
+        self._settle_background()
         if transfer.is_active:
             self._active[transfer.content_id] = transfer
             transfer.start()
         return transfer
+
+    def _settle_background(self) -> None:
+        """An object is in the background when every transfer of it is; also when it is done, and given to others."""
+        pressing = {each.content_id for each in self.all() if not each.download.row.background}
+        background = frozenset(each.content_id for each in self.all()) - pressing
+        self._exchange.replicator.set_background(background, self._exchange.now)
+        self._exchange.schedule()
 
     async def _to_same_place(self, content_id: ContentId, path: str) -> Transfer | None:
         """One that is under way to there; or one that is done, if what it has put there is there unchanged."""

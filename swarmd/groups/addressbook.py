@@ -10,7 +10,6 @@ somebody holds it; one that is being tried is not due, and an attempt nobody rep
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from swarmd.core.addresses import Address
@@ -58,11 +57,13 @@ class Route:
 class AddressBook:
     """All addresses of one group's members and hints. Its owner bounds how many there are."""
 
-    __slots__ = ("_rng", "_routes")
+    __slots__ = ("_dialing", "_rng", "_routes")
 
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
         self._routes: dict[Address, Route] = {}
+        self._dialing: set[Address] = set()
+        """Where `dialing_since` is set."""
 
     def __contains__(self, address: Address) -> bool:
         return address in self._routes
@@ -85,6 +86,7 @@ class AddressBook:
             route.holders.discard(holder)
             if not route.holders:
                 del self._routes[address]
+                self._dialing.discard(address)
 
     def holders(self, address: Address) -> frozenset[PeerId | None]:
         route = self._routes.get(address)
@@ -102,7 +104,7 @@ class AddressBook:
         return since is not None and now < since + DIAL_TIMEOUT
 
     def n_dialing(self, now: float) -> int:
-        return sum(self.is_dialing(address, now) for address in self._routes)
+        return sum(self.is_dialing(address, now) for address in self._dialing)
 
     def dial(self, address: Address, now: float) -> None:
         """It is being tried from now on."""
@@ -110,6 +112,7 @@ class AddressBook:
         if route.dialing_since is not None:
             route.backoff.next_period()  # nobody said what became of the last attempt
         route.dialing_since = now
+        self._dialing.add(address)
 
     def route(self, address: Address) -> Route:
         """To be read only."""
@@ -119,14 +122,21 @@ class AddressBook:
         """The attempt failed, or the link through it was lost at once."""
         if (route := self._routes.get(address)) is not None:
             route.dialing_since = None
+            self._dialing.discard(address)
             route.stranger, route.failure = None, reason
             route.retry_at = now + route.backoff.next_period()
 
+    def call_off(self, address: Address) -> None:
+        """The attempt was not made, or not to its end: nothing is known of the address that was not known before."""
+        if (route := self._routes.get(address)) is not None:
+            route.dialing_since = None
+            self._dialing.discard(address)
+
     def answer(self, address: Address, peer: PeerId, now: float) -> float:
-        """`peer` answered there; whether it is a member is not known yet. Until when it is not worth calling, if it
-        answered before and was none."""
+        """`peer` answered there; whether it is a member is not known yet. Until when it is not worth calling, there or
+        elsewhere."""
         if (route := self._routes.get(address)) is None:
-            return -math.inf
+            return now + JOIN_GRACE
         if route.stranger is None:
             period = JOIN_GRACE + route.backoff.next_period()
         else:
@@ -134,9 +144,10 @@ class AddressBook:
                 route.strangers = Backoff(STRANGER_BACKOFF, STRANGER_LIMIT, self._rng)
             period = JOIN_GRACE + route.strangers.next_period()
         route.dialing_since, route.failure = None, ""
+        self._dialing.discard(address)
         route.answered_at, route.stranger = now, peer
         route.retry_at = now + period
-        return -math.inf if route.strangers is None else route.retry_at
+        return route.retry_at
 
     def prove(self, address: Address) -> None:
         """Who answered there has proved the group."""

@@ -7,39 +7,59 @@ Invariant: every record held is of this group, signed by its publisher, authoris
 it, and has the highest seq seen for its key; a record once displaced does not come back. Whether a record is
 accepted depends on nothing but the record, the group, the clock and the bounds below, never on who brought it.
 
-Tombstones keep a removed share from coming back with a member that was away. They go after
-`TOMBSTONE_PERIOD`; a member that was away for longer brings the share back, until its publisher removes it
-again. Records whose authorisation has expired go as well, tombstones included.
+Bounds: `MAX_SHARES` in a group, `MAX_SHARES_PER_PUBLISHER` of one member; what is beyond is refused and counted
+(`refused`). A full catalogue still takes the share of a member that has fewer than another: the one that has most loses
+its latest for it. So one who floods ends with no more than anybody else; a thousand invented members are kept out by a
+group that authorises publishers, and by nothing else. Two members of a full group may have kept different shares.
+
+Tombstones keep a removed share from coming back with a member that was away. They go after `TOMBSTONE_PERIOD`, and a
+member that has heard of nobody for `AWAY_LIMIT`, which is less, trusts nothing of others' (`forget_others`). So what
+was removed comes back in two cases only: its publisher removes more than `MAX_TOMBSTONES_PER_PUBLISHER` names within
+the period, or two parts of a group were apart for longer; then until the publisher hears of it. Records whose
+authorisation has expired go as well, tombstones included.
 
 A crash loses what the driver had not stored yet. If that was a record of our own which others have, it comes back
 from them as OwnRecordReturned, and is replaced by what is true (`Group.correct`).
-Not here: which records are exchanged with whom (`groups.exchange`), and the objects themselves.
+Not here: how records lie in memory (`groups.recordtable`), which are exchanged with whom (`groups.exchange`), and the
+objects themselves.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 
 from swarmd.core.errors import NotAllowed, NotFound, RemoteError
-from swarmd.core.ids import PeerId
+from swarmd.core.ids import ContentId, PeerId
 from swarmd.groups.authorisation import FORGERY_PENALTY, Authorisation, Right
 from swarmd.groups.groupspec import Capability, GroupSpec
+from swarmd.groups.reconciliation import DigestSet
 from swarmd.groups.records import CertificateCache, Record, RecordKind, Share, decode_record
+from swarmd.groups.recordtable import Held, RecordTable
 from swarmd.identity.identity import Identity
 
-MAX_SHARES = 10_000
-"""Of a group: about 10 MB in memory; more needs a catalogue that is not held whole by everybody."""
-MAX_SHARES_PER_PUBLISHER = 2_000
+MAX_SHARES = 100_000
+"""Of a group: 35 MB in memory, a minute to fetch for a newcomer at 4 Mbit/s and 15 s of its CPU to verify."""
+MAX_SHARES_PER_PUBLISHER = 20_000
 """So that no single member can fill the catalogue of the others."""
-MAX_TOMBSTONES = 10_000
-MAX_TOMBSTONES_PER_PUBLISHER = 2_000
+MAX_TOMBSTONES = 50_000
+MAX_TOMBSTONES_PER_PUBLISHER = 10_000
 """Beyond these the oldest go early, from the publisher that has most, and their shares may come back."""
+EVICTED_PART = 16
+"""That part of a publisher's tombstones goes at once, since finding the oldest means to look at all of them."""
 MAX_RECORDS = MAX_SHARES + MAX_TOMBSTONES
-TOMBSTONE_PERIOD = 30 * 86_400
-"""Seconds of wall time since it was signed (or first seen, should that be earlier)."""
+MAX_FOUND = 1_000
+"""Shares of one name, or of one content: more members than anybody looks through."""
+MAX_REFUSED_PUBLISHERS = 256
+"""Whose refused records are counted: to be shown."""
+AWAY_LIMIT = 30 * 86_400
+"""Seconds of wall time without a word from any member, after which what is held of others is not trusted."""
+TOMBSTONE_PERIOD = AWAY_LIMIT + 2 * 86_400
+"""Seconds of wall time since it was signed (or first seen, should that be earlier): longer than members may be away, by
+what clocks differ and removals take to reach everybody."""
 MAX_VERIFIED_AUTHORISATIONS = 4_096
 """One for each member; each saves 0.1 ms for every further record of that publisher."""
 
@@ -66,37 +86,63 @@ class Change:
 class Catalogue:
     """The records of one group."""
 
-    def __init__(self, spec: GroupSpec) -> None:
+    def __init__(self, spec: GroupSpec, own_id: PeerId | None = None) -> None:
+        """`own_id`: whose shares never give way to others."""
         self._spec = spec
+        self._own_id = own_id
         self._certificates = CertificateCache()
-        self._by_key: dict[tuple[PeerId, str], Record] = {}
-        self._by_digest: dict[bytes, Record] = {}
-        self._n_shares: Counter[PeerId] = Counter()
-        self._n_tombstones: Counter[PeerId] = Counter()
-        self._seen_at: dict[tuple[PeerId, str], float] = {}
         self._authorised: dict[Authorisation, None] = {}
+        self._table = RecordTable(spec.group_id)
+        self.digests = DigestSet()
+        """Of all records: what catalogues are compared by."""
+        self.refused: Counter[PeerId] = Counter()
+        """How many records of each publisher were beyond a bound."""
 
     def __len__(self) -> int:
-        return len(self._by_digest)
+        return len(self._table)
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._by_digest
+        return digest in self._table
+
+    @property
+    def n_shares(self) -> int:
+        return self._table.n_all_shares
 
     def get(self, digest: bytes) -> Record | None:
         """The record with this digest."""
-        return self._by_digest.get(digest)
+        return self._table.get(digest)
+
+    def encoded(self, digest: bytes) -> bytes | None:
+        """The same as bytes, which is cheaper."""
+        return self._table.encoded(digest)
 
     def find(self, publisher: PeerId, name: str) -> Record | None:
         """The newest record with this key, which may be a tombstone."""
-        return self._by_key.get((publisher, name))
-
-    def digests(self) -> Iterable[bytes]:
-        return self._by_digest.keys()
+        return self._table.find(publisher, name)
 
     def shares(self) -> list[Record]:
-        """Everything that is shared now, oldest first."""
-        held = (record for record in self._by_key.values() if not record.is_tombstone)
-        return sorted(held, key=lambda record: (record.created_at, record.digest))
+        """Everything that is shared now, oldest first. 15 us each: not for a full catalogue on an event loop."""
+        return oldest_first(self._table.shares())
+
+    def find_shares(self, *, name: str | None = None, content_id: ContentId | None = None) -> list[Record]:
+        """The shares with that name, or that content, or both, at most `MAX_FOUND`, oldest first."""
+        if name is not None:
+            found = self._table.named(name, MAX_FOUND)
+            return oldest_first(each for each in found if content_id in (None, each.share.content_id))
+        assert content_id is not None
+        return oldest_first(self._table.with_content(content_id, MAX_FOUND))
+
+    def shares_of(self, publisher: PeerId) -> list[Record]:
+        """What one member shares, oldest first."""
+        return oldest_first(self._table.shares_of(publisher))
+
+    def n_shares_of(self, publisher: PeerId) -> int:
+        return self._table.n_shares[publisher]
+
+    def following(self, digest: bytes, limit: int) -> tuple[list[Held], bytes | None]:
+        """The next records after this digest, tombstones among them, and the last digest of these; None at the end."""
+        digests = self.digests.following(digest, limit)
+        return self._table.held(digests), digests[-1] if len(digests) == limit else None
 
     def decode(self, data: bytes) -> Record:
         """A record that may be given to `put`; RemoteError when it is none."""
@@ -105,22 +151,32 @@ class Catalogue:
     def put(self, record: Record, wall: float) -> Change:
         """Take in what a peer sent; RemoteError when it is false, which an honest peer would have noticed."""
         self._check_allowed(record)
-        held = self._by_key.get(record.key)
+        held = self.find(*record.key)
         if held is not None and not record.supersedes(held):
             return Change(Outcome.KNOWN if held.digest == record.digest else Outcome.STALE, held)
         if self._must_refuse(record, held, wall):
             return Change(Outcome.REFUSED, held)
         record.verify()
-        return self._take(record, wall)
+        return self._take(record, held, wall)
 
-    def restore(self, record: Record, wall: float) -> Change:
-        """Take in what this node had verified and stored before."""
-        held = self._by_key.get(record.key)
+    def restore(self, data: bytes, wall: float) -> Change:
+        """Take in what this node had verified and stored before, its signature not verified again. RemoteError for what
+        cannot be read. 25 us."""
+        record = self.decode(data)
+        held = self.find(*record.key)
         if held is not None and not record.supersedes(held):
             return Change(Outcome.STALE, held)
         if record.group_id != self._spec.group_id or self._is_over(record, wall):
             return Change(Outcome.REFUSED, held)
-        return self._take(record, wall)
+        return self._take(record, held, wall)
+
+    def forget_others(self) -> None:
+        """Hold nothing but the records of this node."""
+        publisher, table = self._own_id, self._table
+        self._table, self.digests = RecordTable(self._spec.group_id), DigestSet()
+        if publisher is not None:
+            for record in [*table.shares_of(publisher), *table.oldest_tombstones(publisher, len(table))]:
+                self._add(record, table.until(record))
 
     def sign_share(self, identity: Identity, share: Share, authorisation: Authorisation | None, wall: float) -> Record:
         """A record of our own, in the place of one with the same name; it holds when it is given to `adopt`.
@@ -128,7 +184,7 @@ class Catalogue:
         NotAllowed when the group does not allow it or this node shares too much already.
         """
         self._check_may_publish(identity.peer_id, authorisation, wall)
-        held = self._by_key.get((identity.peer_id, share.name))
+        held = self.find(identity.peer_id, share.name)
         if held is None or held.is_tombstone:
             self._check_room(identity.peer_id)
         return self._sign(identity, RecordKind.SHARE, share, authorisation, wall)
@@ -143,21 +199,21 @@ class Catalogue:
 
     def sign_tombstone(self, identity: Identity, name: str, authorisation: Authorisation | None, wall: float) -> Record:
         """What replaces our share of that name when it is given to `adopt`. NotFound when there is none."""
-        held = self._by_key.get((identity.peer_id, name))
+        held = self.find(identity.peer_id, name)
         if held is None or held.is_tombstone:
             raise NotFound(f"this node shares nothing named {name!r} in this group")
         return self._sign(identity, RecordKind.TOMBSTONE, held.share, authorisation or held.authorisation, wall)
 
     def adopt(self, record: Record, wall: float) -> Change:
         """Take in a record that this node has signed; STALE when one as new has come for its key meanwhile."""
-        held = self._by_key.get(record.key)
+        held = self.find(*record.key)
         if held is not None and not record.supersedes(held):
             return Change(Outcome.STALE, held)
-        return self._take(record, wall)
+        return self._take(record, held, wall)
 
     def expire(self, wall: float) -> list[Record]:
         """Drop what has had its time; returns what was dropped."""
-        over = [record for record in self._by_key.values() if self._is_over(record, wall)]
+        over = self._table.expired(wall)
         for record in over:
             self._drop(record)
         return over
@@ -184,7 +240,7 @@ class Catalogue:
 
     def _next_seq(self, publisher: PeerId, name: str, wall: float) -> int:
         """Higher than any before, even if this node lost its memory and not its clock, or the other way round."""
-        held = self._by_key.get((publisher, name))
+        held = self.find(publisher, name)
         return max(0, int(wall * 1000), held.seq + 1 if held else 0)
 
     def _check_allowed(self, record: Record) -> None:
@@ -228,68 +284,91 @@ class Catalogue:
             raise NotAllowed("this node's authorisation to share in this group has expired: ask for a new one")
 
     def _check_room(self, publisher: PeerId) -> None:
-        if self._n_shares[publisher] >= MAX_SHARES_PER_PUBLISHER:
+        if self.n_shares_of(publisher) >= MAX_SHARES_PER_PUBLISHER:
             raise NotAllowed(
                 f"this node shares {MAX_SHARES_PER_PUBLISHER} things in this group, which is the limit: "
                 "unshare some, or share a folder of them"
             )
-        if self._n_shares.total() >= MAX_SHARES:
+        if not self._has_room_for(publisher):
             raise NotAllowed(f"this group shares {MAX_SHARES} things, which is the limit: share it in another group")
 
     def _must_refuse(self, record: Record, held: Record | None, wall: float) -> bool:
         if record.is_tombstone and held is not None and not held.is_tombstone:
             return not _is_authorised_at(record, wall)  # even an old one removes a share that came back
-        return self._is_over(record, wall) or not self._has_room(record, held)
-
-    def _has_room(self, record: Record, held: Record | None) -> bool:
-        if record.is_tombstone or (held is not None and not held.is_tombstone):
+        if self._is_over(record, wall):
             return True
-        own, all_shares = self._n_shares[record.publisher], self._n_shares.total()
-        return own < MAX_SHARES_PER_PUBLISHER and all_shares < MAX_SHARES
+        if record.is_tombstone or (held is not None and not held.is_tombstone) or self._has_room_for(record.publisher):
+            return False
+        if record.publisher in self.refused or len(self.refused) < MAX_REFUSED_PUBLISHERS:
+            self.refused[record.publisher] += 1
+        return True
+
+    def _has_room_for(self, publisher: PeerId) -> bool:
+        """Whether one more share of this publisher is taken."""
+        own = self.n_shares_of(publisher)
+        if own >= MAX_SHARES_PER_PUBLISHER or self.n_shares < MAX_SHARES:
+            return own < MAX_SHARES_PER_PUBLISHER
+        most = self._biggest_publisher()
+        return most is not None and own + 1 < self.n_shares_of(most)
+
+    def _biggest_publisher(self) -> PeerId | None:
+        """Of the others, who has most shares."""
+        others = ((count, publisher) for publisher, count in self._table.n_shares.items() if publisher != self._own_id)
+        return max(others, default=(0, None))[1]
 
     def _is_over(self, record: Record, wall: float) -> bool:
-        if not _is_authorised_at(record, wall):
-            return True
-        if not record.is_tombstone:
-            return False
-        signed_at = record.created_at / 1000
-        return wall >= min(signed_at, self._seen_at.get(record.key, wall)) + TOMBSTONE_PERIOD
+        return not _is_authorised_at(record, wall) or wall >= _until(record, wall)
 
-    def _take(self, record: Record, wall: float) -> Change:
-        previous = self._by_key.get(record.key)
+    def _take(self, record: Record, previous: Record | None, wall: float) -> Change:
+        evicted: list[Record] = []
+        if not record.is_tombstone and (previous is None or previous.is_tombstone):
+            evicted += self._make_room()
         if previous is not None:
             self._drop(previous)
-        self._by_key[record.key] = record
-        self._by_digest[record.digest] = record
-        if not record.is_tombstone:
-            self._n_shares[record.publisher] += 1
-            return Change(Outcome.ADDED, previous)
-        self._n_tombstones[record.publisher] += 1
-        self._seen_at[record.key] = wall
-        return Change(Outcome.ADDED, previous, tuple(self._evict(record.publisher)))
+        self._add(record, _until(record, wall))
+        if record.is_tombstone:
+            evicted += self._evict_tombstones(record.publisher)
+        return Change(Outcome.ADDED, previous, tuple(evicted))
 
-    def _evict(self, publisher: PeerId) -> Iterable[Record]:
-        """Drop the oldest tombstones that are too many."""
-        if self._n_tombstones[publisher] > MAX_TOMBSTONES_PER_PUBLISHER:
-            yield self._drop_oldest_tombstone(publisher)
-        if self._n_tombstones.total() > MAX_TOMBSTONES:
-            ((most, _),) = self._n_tombstones.most_common(1)
-            yield self._drop_oldest_tombstone(most)
+    def _make_room(self) -> Iterator[Record]:
+        """In a full catalogue, where `_has_room_for` has said that there is room."""
+        if self.n_shares >= MAX_SHARES and (most := self._biggest_publisher()) is not None:
+            latest = self._table.latest_share_of(most)
+            self._drop(latest)
+            yield latest
 
-    def _drop_oldest_tombstone(self, publisher: PeerId) -> Record:
-        tombstones = (r for r in self._by_key.values() if r.is_tombstone and r.publisher == publisher)
-        oldest = min(tombstones, key=lambda record: record.seq)
-        self._drop(oldest)
+    def _evict_tombstones(self, publisher: PeerId) -> Iterator[Record]:
+        """Drop the oldest tombstones, where there are too many."""
+        counts = self._table.n_tombstones
+        if counts[publisher] > MAX_TOMBSTONES_PER_PUBLISHER:
+            yield from self._drop_oldest_tombstones(publisher)
+        if len(self._table) - self.n_shares > MAX_TOMBSTONES:
+            yield from self._drop_oldest_tombstones(max(counts, key=counts.__getitem__))
+
+    def _drop_oldest_tombstones(self, publisher: PeerId) -> list[Record]:
+        count = max(1, self._table.n_tombstones[publisher] // EVICTED_PART)
+        oldest = self._table.oldest_tombstones(publisher, count)
+        for record in oldest:
+            self._drop(record)
         return oldest
 
+    def _add(self, record: Record, until: float) -> None:
+        self._table.add(record, until)
+        self.digests.add(record.digest)
+
     def _drop(self, record: Record) -> None:
-        del self._by_key[record.key]
-        del self._by_digest[record.digest]
-        self._seen_at.pop(record.key, None)
-        counts = self._n_tombstones if record.is_tombstone else self._n_shares
-        counts[record.publisher] -= 1
-        if not counts[record.publisher]:
-            del counts[record.publisher]
+        self._table.remove(record)
+        self.digests.discard(record.digest)
+
+
+def oldest_first(records: Iterable[Record]) -> list[Record]:
+    """In the order in which their publishers say that they were made."""
+    return sorted(records, key=lambda record: (record.created_at, record.digest))
+
+
+def _until(record: Record, wall: float) -> float:
+    """When this one goes, if it comes at `wall`."""
+    return min(record.created_at / 1000, wall) + TOMBSTONE_PERIOD if record.is_tombstone else inf
 
 
 def _is_authorised_at(record: Record, wall: float) -> bool:

@@ -1,15 +1,16 @@
 """Where members are said to be, and whom to dial next.
 
 In: addresses of peers and addresses without a peer (*hints*), links that open and close, results of dialing.
-Out: candidates, each for one attempt.
+Out: candidates, each for one race over the addresses that it carries.
 
 A hint is tried unless whoever answers there is a neighbour, however many of them there are: it may lead to a part
 of the group that this one is cut off from. Peers are dialed while more neighbours are wanted. Of a peer's addresses
-the one that answered last comes first, then the better source; the next is tried `STAGGER_PERIOD` later beside
-the first, so that a dead address costs a second and not a time-out.
+the one that answered last comes first, then the better source, then IPv6; all that are due go into one candidate, and
+how they are tried side by side is the driver's. An address that was not needed, because another one answered first, was
+neither reached nor missed: its back-off is where it was.
 
-Invariant: at most `MAX_ADDRESSES` of a peer, `MAX_HINTS` hints and `MAX_DIALS` attempts at once; the owner bounds
-the peers. None of this node's own addresses is ever a candidate.
+Invariant: at most `MAX_ADDRESSES` of a peer, `MAX_HINTS` hints and `MAX_DIALS` addresses under way at once; the owner
+bounds the peers. None of this node's own addresses is ever a candidate, and none is under way twice.
 
 Not here: who is a member (`groups.membership`), and dialing itself.
 """
@@ -17,7 +18,7 @@ Not here: who is a member (`groups.membership`), and dialing itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -26,13 +27,13 @@ from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.groups.addressbook import AddressBook
 from swarmd.groups.contacts import MAX_ADDRESSES
-from swarmd.groups.topology import plan_dials
 
 MAX_HINTS = 256
 """Addresses without a peer, from users, tickets and mDNS."""
 MAX_DIALS = 16
-"""Attempts at once in one group: each is a socket."""
-STAGGER_PERIOD = 1.0
+"""Addresses under way at once in one group: each may cost a socket."""
+CALL_OFF_PERIOD = 1.0
+"""Seconds until an address that was given back untried is offered again, if it is still wanted."""
 PROOF_PERIOD = 3.0
 """Seconds from an answer until it is said that no proof came with it: a proof takes one turn of the wire."""
 UNREACHABLE_DIALS = 3
@@ -53,10 +54,15 @@ class Source(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Somebody to dial; with `peer_id` None whoever answers will do."""
+    """Somebody to dial, at one address or more, best first; with `peer_id` None whoever answers will do."""
 
     peer_id: PeerId | None
-    address: Address
+    addresses: tuple[Address, ...]
+
+    @property
+    def address(self) -> Address:
+        """The best one."""
+        return self.addresses[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,9 @@ class _Peer:
     addresses: dict[Address, Source] = field(default_factory=dict)
     is_linked: bool = False
     failures: int = 0
-    next_dial_at: float = -math.inf
-    strange_until: float = -math.inf
-    """It answered and has not proved the group: not called before, at whichever address."""
+    quiet_until: float = -math.inf
+    """Not called before, at whichever address: it has answered, and its proof may be under way or never come; or its
+    link was lost a moment ago."""
 
 
 @dataclass(slots=True)
@@ -173,19 +179,14 @@ class Dialer:
     def addresses(self, peer: PeerId) -> tuple[Address, ...]:
         """Where `peer` is said to be, best first."""
         known = self._peers[peer].addresses if peer in self._peers else {}
-
-        def preference(address: Address) -> tuple[float, Source]:
-            answered_at = self._book.answered_at(address)
-            return -math.inf if answered_at is None else answered_at, known[address]
-
-        return tuple(sorted(known, key=preference, reverse=True))
+        return tuple(sorted(known, key=lambda address: self._preference(address, known[address]), reverse=True))
 
     # links and attempts
 
     def open_link(self, peer: PeerId, address: Address | None, now: float) -> None:
         """`peer` is a neighbour now; the session leads to `address`, which we may have dialed."""
         entry = self._peers.setdefault(peer, _Peer())
-        entry.is_linked, entry.failures, entry.strange_until = True, 0, -math.inf
+        entry.is_linked, entry.failures, entry.quiet_until = True, 0, -math.inf
         if address is not None and (hint := self._hints.get(address)) is not None:
             hint.answered_by = peer
             self.note(peer, address, hint.source, now)
@@ -193,23 +194,24 @@ class Dialer:
             self._book.prove(known)
 
     def close_link(self, peer: PeerId, lasted: float, now: float) -> None:
-        """The link is gone after so many seconds."""
+        """The link is gone after so many seconds. When the best address may be tried again, the others go with it."""
         entry = self._peers[peer]
         entry.is_linked = False
         for address in entry.addresses:
             self._book.lose(address, lasted, now)
+        entry.quiet_until = max((self._book.due_at(address) for address in self.addresses(peer)[:1]), default=now)
         self._wake_at = now
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
         """`peer` answered there; if it is a member and not a neighbour yet, `open_link` follows."""
-        strange_until = self._book.answer(address, peer, now)
+        quiet_until = self._book.answer(address, peer, now)
         if (hint := self._hints.get(address)) is not None:
             hint.answered_by = peer
         if (entry := self._peers.get(peer)) is not None:
             if entry.is_linked:
                 self._book.prove(address)
             else:
-                entry.strange_until = max(entry.strange_until, strange_until)
+                entry.quiet_until = max(entry.quiet_until, quiet_until)
         self._wake_at = now
 
     def ended(self, now: float) -> list[Ended]:
@@ -229,33 +231,33 @@ class Dialer:
         stranger = route.stranger if is_settled else None
         return Ended(address, stranger, route.failure) if stranger is not None or route.failure else None
 
-    def dial_failed(self, address: Address, now: float, reason: str = "") -> list[PeerId]:
-        """Nobody answered there, or not who should. Returns the peers that have become unreachable by that."""
+    def dial_failed(
+        self, address: Address, now: float, reason: str = "", hearsay: Container[PeerId] = ()
+    ) -> list[PeerId]:
+        """Nobody answered there, or not who should. Returns the peers that have become unreachable by that: those of
+        `hearsay` when no address of theirs is left to try."""
         self._book.fail(address, now, reason)
         self._wake_at = now
         unreachable = []
         for peer in self._book.holders(address):
             if peer is not None and not (entry := self._peers[peer]).is_linked:
                 entry.failures += 1
-                entry.next_dial_at = now
-                if entry.failures >= max(UNREACHABLE_DIALS, len(entry.addresses)):
+                if entry.failures >= max(1 if peer in hearsay else UNREACHABLE_DIALS, len(entry.addresses)):
                     unreachable.append(peer)
         return unreachable
 
-    def candidates(self, wanted: int, is_present: Callable[[PeerId], bool], now: float) -> list[Candidate]:
-        """Whom to dial now, present members first, to gain `wanted` neighbours. Asking is dialing."""
+    def dial_called_off(self, address: Address, now: float) -> None:
+        """It was not tried, or not to the end: who was looked for is reached elsewhere, or there was no room."""
+        self._book.call_off(address)
+        self._wake_at = min(self._wake_at, now + CALL_OFF_PERIOD)
+
+    def candidates(self, wanted: Iterable[PeerId], now: float, *, n_hints: int = MAX_HINTS) -> list[Candidate]:
+        """Whom to dial now: up to `n_hints` hints, and whoever of `wanted` is due, in that order. Asking is dialing."""
         if now < self._wake_at:
             return []
         self._wake_at = math.inf
-        room = MAX_DIALS - self._book.n_dialing(now)
-        hints = [Candidate(None, address) for address in self._hints if self._is_hint_due(address, now)]
-        chosen = hints[: max(room, 0)]
-        self._dial(chosen, now)
-        if wanted > 0:
-            peers = self._plan(min(wanted, room - len(chosen)), wanted, is_present, now)
-            self._dial(peers, now)
-            chosen += peers
-        return chosen
+        due = [Candidate(None, (address,)) for address in self._hints if n_hints and self._is_hint_due(address, now)]
+        return self._take(due[:n_hints], now) + self._take(self._plan(wanted, now), now)
 
     def next_deadline(self) -> float:
         """When `candidates` may have something to give; infinity for not before something happens."""
@@ -265,27 +267,33 @@ class Dialer:
         """More neighbours may be wanted than before."""
         self._wake_at = min(self._wake_at, now)
 
-    def _plan(self, room: int, wanted: int, is_present: Callable[[PeerId], bool], now: float) -> list[Candidate]:
-        preferred: dict[Address, Candidate] = {}
+    def _plan(self, wanted: Iterable[PeerId], now: float) -> list[Candidate]:
+        """Those first who are being dialed already: to try them at one more address costs nobody else a turn."""
+        begun: list[Candidate] = []
         others: dict[Address, Candidate] = {}
-        for peer, entry in self._peers.items():
-            if entry.is_linked:
+        for peer in wanted:
+            entry = self._peers.get(peer)
+            if entry is None or entry.is_linked or (candidate := self._due(peer, entry, now)) is None:
                 continue
-            wanted -= any(self._book.is_dialing(address, now) for address in entry.addresses)
-            if (candidate := self._due(peer, entry, now)) is not None:
-                (preferred if is_present(peer) else others)[candidate.address] = candidate
-        for address in preferred:
-            others.pop(address, None)
-        room = max(0, min(room, wanted))
-        return plan_dials(list(preferred.values()), list(others.values()), room, self._rng)
+            if any(self._book.is_dialing(address, now) for address in entry.addresses):
+                begun.append(candidate)
+            else:
+                others.setdefault(candidate.address, candidate)
+        return begun + list(others.values())
 
     def _due(self, peer: PeerId, entry: _Peer, now: float) -> Candidate | None:
-        due = next((address for address in self.addresses(peer) if self._is_due(address, now)), None)
-        due_at = max(entry.next_dial_at, entry.strange_until)
-        if due is not None and now < due_at:
-            self._wake_at = min(self._wake_at, due_at)
+        """With all its addresses that are due."""
+        if now < entry.quiet_until:
+            self._wake_at = min(self._wake_at, entry.quiet_until)
             return None
-        return Candidate(peer, due) if due else None
+        due = [address for address in entry.addresses if self._is_due(address, now)]
+        due.sort(key=lambda each: (*self._preference(each, entry.addresses[each]), each.is_ipv6), reverse=True)
+        return Candidate(peer, tuple(due)) if due else None
+
+    def _preference(self, address: Address, source: Source) -> tuple[float, Source]:
+        """Which of a peer's addresses is better: the greater."""
+        answered_at = self._book.answered_at(address)
+        return -math.inf if answered_at is None else answered_at, source
 
     def _is_hint_due(self, address: Address, now: float) -> bool:
         """It is not, while whoever answers there is a neighbour anyway."""
@@ -300,15 +308,24 @@ class Dialer:
             self._wake_at = min(self._wake_at, due_at)
         return due_at <= now
 
-    def _dial(self, candidates: Iterable[Candidate], now: float) -> None:
-        for candidate in candidates:
-            self._book.dial(candidate.address, now)
-            self._wake_at = min(self._wake_at, self._book.due_at(candidate.address))
-            if candidate.peer_id is not None:
-                entry = self._peers[candidate.peer_id]
-                entry.next_dial_at = now + STAGGER_PERIOD
-                if len(entry.addresses) > 1:
-                    self._wake_at = min(self._wake_at, entry.next_dial_at)
+    def _room(self, now: float) -> int:
+        return max(0, MAX_DIALS - self._book.n_dialing(now))
+
+    def _take(self, candidates: Iterable[Candidate], now: float) -> list[Candidate]:
+        """As many as there is room for, each with its best address at least; these are being dialed from now on."""
+        room = self._room(now)
+        chosen = list(candidates)[:room]
+        spare = room - len(chosen)
+        taken = []
+        for candidate in chosen:
+            free = [each for each in candidate.addresses if not self._book.is_dialing(each, now)][: 1 + spare]
+            spare -= len(free) - 1
+            for address in free:
+                self._book.dial(address, now)
+                self._wake_at = min(self._wake_at, self._book.due_at(address))
+            if free:
+                taken.append(Candidate(candidate.peer_id, tuple(free)))
+        return taken
 
     def _drop(self, peer: PeerId, address: Address) -> None:
         del self._peers[peer].addresses[address]

@@ -11,14 +11,22 @@ from swarmd.groups.records import Record
 
 @dataclass(frozen=True, slots=True)
 class MemberJoined:
-    """A member was heard of that was not there before: linked to us, or fresh in a neighbour's report."""
+    """A member was heard of that was not there before: linked to us, or named by a neighbour."""
 
     peer_id: PeerId
 
 
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
-    """It said so, cannot be reached, or nobody has heard of it for 300 s."""
+    """It said so, cannot be reached, nobody has heard of it for 300 s, or there is no room for it."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReleased:
+    """Neither end needs the link with this neighbour: its session may be closed, once what was said on it is sent,
+    unless another group or a transfer uses it."""
 
     peer_id: PeerId
 
@@ -73,6 +81,12 @@ class RecordDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class OthersForgotten:
+    """Nobody was heard of for so long that no record of others is held any more: none is to be kept on disk. Those that
+    are still true come again."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerFaulted:
     """A neighbour does not do what it said (`points` as in RemoteError); found by a timer, so nothing raised."""
 
@@ -84,11 +98,13 @@ class PeerFaulted:
 Event = (
     MemberJoined
     | MemberLeft
+    | LinkReleased
     | AddressObserved
     | ShareAdded
     | ShareRemoved
     | OwnRecordReturned
     | RecordStored
     | RecordDropped
+    | OthersForgotten
     | PeerFaulted
 )

@@ -7,11 +7,10 @@ members (`groups.join`): that is a *link*. It passes messages both ways, and aft
 In: links, messages, results of dialing, what this node publishes, time. Out: messages, events
 (`groups.events`), candidates to dial.
 
-On a link each side first sends its Hello, its Status and all the members it knows. Then:
-- a new neighbour is told to all others within `PUSH_DELAY`;
-- every `GOSSIP_PERIOD` one neighbour, taken at random, is asked for all the members it knows, with how fresh each
-  is, and for its Status (asking spreads the last bit of news faster than telling, at the same cost);
-- the catalogue goes its own ways (`groups.exchange`).
+- Links, and what is said of members on them, are `groups.mesh`'s.
+- The catalogue goes its own ways (`groups.exchange`); its Status is said on every link, and with every answer of the
+  mesh.
+- Services (`groups.service`) have theirs, and messages of their own.
 
 Invariant: a RemoteError out of `receive_message` is the sender's fault, and nothing that came from others is
 disturbed; the driver closes that session, which ends in `close_link`. What the group keeps and queues for each
@@ -25,8 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, NotAllowed, RemoteError
@@ -35,27 +33,21 @@ from swarmd.core.rng import Rng
 from swarmd.groups import messages
 from swarmd.groups.authorisation import Authorisation
 from swarmd.groups.catalogue import Catalogue, Outcome
-from swarmd.groups.contacts import MAX_ADDRESSES, Contact
+from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Candidate, Ended, Source
-from swarmd.groups.events import AddressObserved, Event, OwnRecordReturned
+from swarmd.groups.events import OwnRecordReturned
 from swarmd.groups.exchange import Exchange
-from swarmd.groups.groupspec import GroupSpec
-from swarmd.groups.membership import MemberInfo, Membership
-from swarmd.groups.messages import Ask, Hello, Members
+from swarmd.groups.groupspec import Capability, GroupSpec
+from swarmd.groups.membership import MemberInfo
+from swarmd.groups.mesh import Mesh
+from swarmd.groups.messages import Ask, Density, Hello, Members, Need, Status
+from swarmd.groups.neighbourhood import NeighbourInfo
+from swarmd.groups.posting.posting import Posting
 from swarmd.groups.records import Record, Share
+from swarmd.groups.routing.service import Routing
+from swarmd.groups.service import Service
 from swarmd.identity.identity import Identity
 
-GOSSIP_PERIOD = 10.0
-"""Seconds, give or take a tenth (Flash: 10)."""
-GOSSIP_SPREAD = 0.1
-PUSH_DELAY = 0.05
-"""Seconds: many who join at once are told of together."""
-ASK_PERIOD = GOSSIP_PERIOD / 2
-"""Seconds between two answers to the same neighbour. Questions leave nearly twice that, but may come together after a
-hold-up on the way: no fault, and one answer will do."""
-MAX_ANSWERS = 16
-"""In one `GOSSIP_PERIOD`: on average one comes, many more where most of the group is linked with one member. Who
-gets no answer asks somebody else the next time."""
 EXPIRY_PERIOD = 600.0
 """Seconds between looks for records that have had their time."""
 MAX_CORRECTIONS = 3
@@ -63,19 +55,6 @@ MAX_CORRECTIONS = 3
 would correct the other for ever."""
 MAX_CORRECTED = 4096
 """Names under which something has come back, in one run: all that a node can share and have removed."""
-MAX_LINKS = 1024
-"""Neighbours at once; the driver's sessions are usually fewer. Beyond it a link is not taken."""
-
-
-@dataclass(slots=True)
-class _Link:
-    """A neighbour."""
-
-    address: Address | None
-    """Where we see it."""
-    is_greeted: bool = False
-    """Its Hello has come."""
-    asked_at: float = -math.inf
 
 
 class Group:
@@ -87,21 +66,17 @@ class Group:
     def __init__(self, spec: GroupSpec, identity: Identity, rng: Rng, now: float) -> None:
         self.spec = spec
         self._identity = identity
-        self._rng = rng
-        self._catalogue = Catalogue(spec)
+        self._catalogue = Catalogue(spec, identity.peer_id)
         self._exchange = Exchange(identity.peer_id, self._catalogue)
-        self._membership = Membership(identity.peer_id, rng, now)
-        self._links: dict[PeerId, _Link] = {}
+        self._mesh = Mesh(identity.peer_id, rng, now)
+        self._membership = self._mesh.membership
+        has = spec.capabilities
+        self.posting = Posting(spec, identity, rng, now) if Capability.POSTING in has else None
+        self.routing = Routing(spec, identity, rng, now) if Capability.ROUTING in has else None
+        self._services: list[Service] = [each for each in (self.posting, self.routing) if each is not None]
         self._authorisation: Authorisation | None = None
-        self._port = 0
-        self._addresses: tuple[Address, ...] = ()
-        self._fresh: dict[PeerId, None] = {}
         self._messages: deque[tuple[PeerId, bytes]] = deque()
-        self._events: deque[Event] = deque()
-        self._n_answers = 0
         self._corrected: Counter[str] = Counter()
-        self._push_at: float | None = None
-        self._gossip_at = now + self._gossip_period()
         self._expire_at = now + EXPIRY_PERIOD
 
     @property
@@ -113,56 +88,67 @@ class Group:
     def open_link(self, peer: PeerId, address: Address | None, now: float) -> bool:
         """`peer` is a neighbour: both sides have proved themselves on a session that leads to `address`.
 
-        False when there are `MAX_LINKS` already: then there is no link.
+        False when there is no room for one more: then there is no link.
         """
-        if peer in self._links or len(self._links) >= MAX_LINKS:
-            return peer in self._links
-        self._links[peer] = _Link(address if address is not None and address.is_dialable else None)
-        self._membership.open_link(peer, address, now)
-        self._say(peer, self._hello(peer))
-        for report in self._membership.report(peer, now):
-            self._say(peer, report)
+        if peer in self._mesh:
+            return True
+        if not self._mesh.open_link(peer, address, now):
+            return False
         self._exchange.open_link(peer, now)
+        for service in self._services:
+            service.open_link(peer, now)
         return True
 
     def close_link(self, peer: PeerId, now: float, *, has_left: bool = False) -> None:
         """The session is gone, or (`has_left`) the peer left the group. Nothing happens without a link."""
-        if self._links.pop(peer, None) is None:
+        if peer not in self._mesh:
             return
-        self._fresh.pop(peer, None)
         self._exchange.close_link(peer, now)
-        self._membership.close_link(peer, now, has_left=has_left)
+        for service in self._services:
+            service.close_link(peer, now)
+        self._mesh.close_link(peer, now, has_left=has_left)
         self._messages = deque(item for item in self._messages if item[0] != peer)
 
     def receive_message(self, peer: PeerId, data: bytes | memoryview, now: float, wall: float) -> None:
         """One message from a neighbour; RemoteError when it breaks the rules. Ignored without a link."""
-        if (link := self._links.get(peer)) is None:
+        if peer not in self._mesh:
+            return
+        is_greeted = self._mesh.is_greeted(peer)
+        service = next((each for each in self._services if data and data[0] in each.types), None)
+        if service is not None and is_greeted:
+            messages.check_size(data)
+            service.receive(peer, data, now, wall)
             return
         message = messages.decode(data)
-        if not link.is_greeted and not isinstance(message, Hello):
+        if not is_greeted and not isinstance(message, Hello):
             raise RemoteError("a member does not begin with its Hello")
         match message:
-            case Hello():
-                self._receive_hello(peer, link, message, now)
-            case Members():
-                self._membership.receive_gossip(peer, message.entries, now)
+            case Hello() | Members() | Need() | Density():
+                self._mesh.receive(peer, message, now)
             case Ask():
-                self._answer(peer, link, now)
+                if self._mesh.answer(peer, now):
+                    self._messages.append((peer, self._exchange.status().encode()))
+            case Status():
+                self._mesh.answered(peer, now)
+                self._exchange.receive(peer, message, now, wall)
             case _:
                 self._exchange.receive(peer, message, now, wall)
+
+    def measure(self, peer: PeerId, latency: float) -> None:
+        """A round trip to this neighbour took so many seconds."""
+        self._mesh.measure(peer, latency)
+
+    def hold(self, peers: Iterable[PeerId], now: float) -> None:
+        """Those that transfers need: dialed if they are not linked, and never let go. In the place of those of the
+        last call."""
+        self._mesh.hold(peers, now)
 
     # dialing
 
     def set_addresses(self, port: int, addresses: Iterable[Address], now: float) -> None:
         """Where this node listens: the port, and addresses of its interfaces, at most `MAX_ADDRESSES` of which are
         told. Neighbours are told of a change."""
-        dialable = tuple(address for address in addresses if address.is_dialable)
-        self._membership.set_own_addresses(dialable)
-        if (port, dialable[:MAX_ADDRESSES]) == (self._port, self._addresses):
-            return
-        self._port, self._addresses = port, dialable[:MAX_ADDRESSES]
-        for peer in self._links:
-            self._say(peer, self._hello(peer))
+        self._mesh.set_addresses(port, addresses)
 
     def add_contact(self, contact: Contact, source: Source, now: float, *, age: float = math.inf) -> None:
         """Somebody who may be a member: from a ticket, mDNS, the user, or `remembered`, so many seconds ago."""
@@ -177,11 +163,12 @@ class Group:
         self._membership.forget_address(address)
 
     def candidates(self, now: float) -> list[Candidate]:
-        """Whom to dial now; the driver tells `dial_succeeded` or `dial_failed` of each within 30 s.
+        """Whom to dial now; the driver tells `dial_succeeded`, `dial_failed` or `dial_called_off` of each address
+        within 30 s.
 
         Where it has a session with that peer already there is nothing to dial: that is a success.
         """
-        return self._membership.candidates(now)
+        return self._mesh.candidates(now)
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
         """A session with `peer` opened at `address`, or there was one already; `open_link` follows its proof."""
@@ -190,6 +177,14 @@ class Group:
     def dial_failed(self, address: Address, now: float, reason: str = "") -> None:
         """Nobody answered at `address`, or another peer than the candidate's, or this node itself."""
         self._membership.dial_failed(address, now, reason)
+
+    def dial_called_off(self, address: Address, now: float) -> None:
+        """`address` was not tried, or not to the end: another one led to the same peer first, or there was no room."""
+        self._membership.dial_called_off(address, now)
+
+    def addresses(self, peer: PeerId) -> tuple[Address, ...]:
+        """Where a neighbour, or somebody who is dialed, is said to be; best first."""
+        return self._membership.addresses(peer)
 
     def ended(self, now: float) -> list[Ended]:
         """Addresses that led to no member when they were tried last, and why: strangers first."""
@@ -270,23 +265,35 @@ class Group:
         """The shares with that name, or that content, or both, newest first."""
         if name is None and content_id is None:
             raise InvalidArgument("find by a name or by a content ID")
-        return [
-            record
-            for record in reversed(self._catalogue.shares())
-            if name in (None, record.share.name) and content_id in (None, record.share.content_id)
-        ]
+        return self._catalogue.find_shares(name=name, content_id=content_id)[::-1]
 
-    def restore(self, records: Iterable[bytes], wall: float) -> int:
+    def own_shares(self) -> list[Record]:
+        """What this node shares, oldest first."""
+        return self._catalogue.shares_of(self._identity.peer_id)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """To be looked at."""
+        return self._catalogue
+
+    def restore(self, records: Iterable[bytes], wall: float, heard_at: float | None = None) -> int:
         """Take in the records that RecordStored gave before a restart, and say how many could not be read. Their
-        signatures are not verified again: the store is ours."""
-        decoded, n_damaged = [], 0
-        for data in records:
-            try:
-                decoded.append(self._catalogue.decode(data))
-            except RemoteError:
-                n_damaged += 1
-        self._exchange.restore(decoded, wall)
-        return n_damaged
+        signatures are not verified again: the store is ours. May be called for one part after the other; heard_at: wall
+        time when a member was last heard of, if that is known."""
+        return self._exchange.restore(records, wall, heard_at)
+
+    def verify_in_slices(self) -> None:
+        """From now on the driver calls `work` while `has_work`; so a flood of records does not hold it up for long."""
+        self._exchange.in_slices = True
+
+    @property
+    def has_work(self) -> bool:
+        """Whether records wait to be verified."""
+        return self._exchange.has_work
+
+    def work(self, now: float, wall: float) -> None:
+        """Take in some of them: 5 ms."""
+        self._exchange.work(now, wall)
 
     # members
 
@@ -298,7 +305,25 @@ class Group:
     @property
     def neighbours(self) -> frozenset[PeerId]:
         """The linked members."""
-        return frozenset(self._links)
+        return frozenset(self._mesh.links)
+
+    @property
+    def estimated_member_count(self) -> int:
+        """How many members the group has, this node included: counted while it is small, reckoned when it is not."""
+        return self._mesh.estimate
+
+    @property
+    def ring(self) -> Sequence[tuple[int, PeerId]]:
+        """The neighbours and the numbers of their group addresses, in order."""
+        return self._membership.linked.places
+
+    def next_on_ring(self, *, is_up: bool) -> PeerId | None:
+        """The neighbour with the next increasing or decreasing group address."""
+        return self._mesh.next_on_ring(is_up=is_up)
+
+    def neighbour_info(self, now: float) -> list[NeighbourInfo]:
+        """Why each link is there, how quick and how old it is."""
+        return self._mesh.neighbours(now)
 
     def members(self, now: float) -> list[MemberInfo]:
         """All that are there, neighbours first, then the freshest."""
@@ -313,72 +338,28 @@ class Group:
 
     def messages_to_send(self) -> list[tuple[PeerId, bytes]]:
         """Messages for neighbours, in order for each."""
-        sending = [*self._messages, *self._exchange.messages_to_send()]
+        sending = [*self._mesh.messages_to_send(), *self._messages, *self._exchange.messages_to_send()]
         self._messages.clear()
+        for service in self._services:
+            sending += service.messages_to_send()
         return sending
 
-    def next_event(self) -> Event | None:
-        if self._events:
-            return self._events.popleft()
-        return self._membership.next_event() or self._exchange.next_event()
+    def next_event(self) -> object | None:
+        """One of `groups.events`, or of a service's own."""
+        services = (service.next_event() for service in self._services)
+        return self._mesh.next_event() or self._exchange.next_event() or next(filter(None, services), None)
 
     def next_deadline(self) -> float:
         """When `handle_timer` or `candidates` has something to do."""
-        deadlines = (self._push_at, self._exchange.next_deadline())
-        soonest = min((deadline for deadline in deadlines if deadline is not None), default=self._gossip_at)
-        return min(soonest, self._gossip_at, self._expire_at, self._membership.next_deadline())
+        deadlines = [self._exchange.next_deadline(), *(service.next_deadline() for service in self._services)]
+        soonest = min((deadline for deadline in deadlines if deadline is not None), default=math.inf)
+        return min(soonest, self._expire_at, self._mesh.next_deadline())
 
     def handle_timer(self, now: float, wall: float) -> None:
-        self._membership.handle_timer(now)
+        self._mesh.handle_timer(now)
         self._exchange.handle_timer(now)
-        if self._push_at is not None and now >= self._push_at:
-            self._push(now)
-        if now >= self._gossip_at:
-            self._gossip(now)
+        for service in self._services:
+            service.handle_timer(now, wall)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRY_PERIOD
             self._exchange.expire(now, wall)
-
-    def _receive_hello(self, peer: PeerId, link: _Link, hello: Hello, now: float) -> None:
-        self._membership.receive_hello(peer, hello.port, hello.addresses, now)
-        if not link.is_greeted:
-            link.is_greeted = True
-            self._fresh[peer] = None
-            self._push_at = now + PUSH_DELAY if self._push_at is None else self._push_at
-        if hello.seen is not None:
-            self._events.append(AddressObserved(peer, hello.seen))
-
-    def _hello(self, peer: PeerId) -> Hello:
-        return Hello(self._port, self._addresses, self._links[peer].address)
-
-    def _push(self, now: float) -> None:
-        """Tell each neighbour of the other ones that are new."""
-        self._push_at = None
-        entries = {peer: self._membership.entry(peer, now) for peer in self._fresh}
-        self._fresh.clear()
-        for receiver in self._links:
-            others = tuple(entry for peer, entry in entries.items() if peer != receiver)
-            for start in range(0, len(others), messages.ENTRIES_PER_MESSAGE):
-                self._say(receiver, Members(others[start : start + messages.ENTRIES_PER_MESSAGE]))
-
-    def _gossip(self, now: float) -> None:
-        """Ask one neighbour for everything."""
-        self._gossip_at = now + self._gossip_period()
-        self._n_answers = 0
-        if greeted := [peer for peer, link in self._links.items() if link.is_greeted]:
-            self._say(self._rng.choice(greeted), Ask())
-
-    def _answer(self, peer: PeerId, link: _Link, now: float) -> None:
-        if now < link.asked_at + ASK_PERIOD or self._n_answers >= MAX_ANSWERS:
-            return
-        link.asked_at = now
-        self._n_answers += 1
-        for report in self._membership.report(peer, now):
-            self._say(peer, report)
-        self._say(peer, self._exchange.status())
-
-    def _gossip_period(self) -> float:
-        return GOSSIP_PERIOD * (1 + GOSSIP_SPREAD * (2 * self._rng.random() - 1))
-
-    def _say(self, peer: PeerId, message: messages.Message) -> None:
-        self._messages.append((peer, message.encode()))

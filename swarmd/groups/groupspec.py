@@ -42,13 +42,30 @@ _FLAGS_LIMIT = 2**32 - 1
 
 
 class Capability(Flag):
-    """What a group may be used for; what is not turned on here is refused by its members."""
+    """What a group may be used for; what is not turned on here is refused by its members. The last two take away
+    what every group has otherwise."""
 
     NONE = 0
     REPLICATION = 1
     POSTING = 2
     ROUTING = 4
     MULTICAST = 8
+    NO_LAN = 16
+    """Members do not announce themselves on their local networks."""
+    NO_PEERS = 32
+    """Members link with those only whom their ticket or their user names, and speak of nobody: with a bootstrap peer
+    that is always there, a star around it."""
+
+
+CAPABILITY_NAMES = (
+    (Capability.REPLICATION, "replication"),
+    (Capability.POSTING, "posting"),
+    (Capability.ROUTING, "routing"),
+    (Capability.MULTICAST, "multicast"),
+    (Capability.NO_LAN, "no_lan"),
+    (Capability.NO_PEERS, "no_peers"),
+)
+"""As users read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +154,23 @@ class GroupSpec:
         """False for the nameless group of a single share."""
         return bool(self.name)
 
+    def differences(self, other: GroupSpec) -> list[str]:
+        """In what another group of this name is another one, in words: empty only for the same group."""
+        found = [
+            f"{label} is {_on_or_off(self.capabilities, flag)} here and {_on_or_off(other.capabilities, flag)} there"
+            for flag, label in CAPABILITY_NAMES
+            if (flag in self.capabilities) != (flag in other.capabilities)
+        ]
+        for right, label in ((Right.PUBLISH, "sharing"), (Right.POST, "posting")):
+            if (right in self.restricted) != (right in other.restricted):
+                where = "here" if right in self.restricted else "there"
+                found.append(f"{label} is restricted {where} only")
+        if self.authority and other.authority and self.authority != other.authority:
+            found.append("another key gives the rights")
+        if (self.secret, self.tag) != (other.secret, other.tag):
+            found.append("it was created apart, with a secret of its own")
+        return found
+
     @property
     def join_key(self) -> bytes:
         """What membership is proved with on a session (`groups.join`)."""
@@ -158,6 +192,10 @@ class NewGroup:
 
     spec: GroupSpec
     authority: Authority | None
+
+
+def _on_or_off(capabilities: Capability, flag: Capability) -> str:
+    return "on" if flag in capabilities else "off"
 
 
 def _fault(spec: GroupSpec) -> str | None:

@@ -2,50 +2,66 @@
 
 In: contacts (tickets, mDNS, `peer add`, the store), links that open and close, what neighbours say of
 themselves (Hello) and of others (gossip), results of dialing, time. Out: events MemberJoined and MemberLeft,
-candidates to dial, reports for neighbours.
+candidates to dial, the plan of whom to be linked with, reports for neighbours.
 
 A peer is in one of three states here:
     hint      somebody named it; it has not been heard of      kept as long as its source is worth
     present   linked with us, or heard of within `MAX_AGE`     MemberJoined on entering, MemberLeft on leaving
     dead      it left, or vanished and cannot be reached       for a while on the dead list, and perhaps a hint
 
-How fresh a member is spreads by gossip as an age, rounded up at every hop: whom nobody is linked with grows old
-for everybody and expires, however often it is passed round. Gossip that is not fresher than a peer's death does
-not bring it back.
+Gossip is hearsay: it leads to a dial at most, and only a session proves. A node tells others of those whom it has been
+linked with itself in the last `MAX_AGE`, and never what it was told; so inventions go no further than to the neighbours
+of who made them. In a group of up to `SMALL_GROUP` everybody hears of everybody, in a larger one each keeps some
+hundred: whom it is linked with, whom gossip named (the sender chooses what the receiver should want), whom it was
+linked with once.
 
-Invariant: at most `MAX_MEMBERS` peers; no neighbour's inventions take more than `MAX_INTRODUCED` of them, and none
-displaces a peer we are linked with. Gossip is hearsay: it leads to a dial at most, and only a session proves.
+Invariant: at most `MAX_MEMBERS` peers, and at most `MAX_HEARSAY` of them on the word of others; where those are full
+each introducer has the same share. None displaces a peer we are linked with. Gossip that is not fresher than a peer's
+death does not bring it back.
 
-Not here: addresses and attempts (`groups.dialer`), bytes (`groups.messages`), the shape of large groups
-(`groups.topology`).
+Partitions: every `HEAL_PERIOD` one whom we have lost, or who was only ever named, is tried, though there are links.
+
+Not here: addresses and attempts (`groups.dialer`), bytes (`groups.messages`), the rule of whom to be linked with
+(`groups.topology`), letting links go (`groups.neighbourhood`).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from swarmd.core.addresses import Address
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
+from swarmd.groups.circle import Circle
 from swarmd.groups.contacts import Contact
-from swarmd.groups.dialer import Candidate, Dialer, Ended, Source
+from swarmd.groups.dialer import MAX_DIALS, MAX_HINTS, Candidate, Dialer, Ended, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
-from swarmd.groups.messages import ENTRIES_PER_MESSAGE, MAX_AGE, MAX_GOSSIPED_ADDRESSES, MemberEntry, Members
-from swarmd.groups.topology import target_links
+from swarmd.groups.hearsay import Hearsay
+from swarmd.groups.messages import MAX_AGE, MAX_GOSSIPED_ADDRESSES, MemberEntry
+from swarmd.groups.ring import group_address
+from swarmd.groups.topology import Reason, View, plan_neighbours, plan_report, target_links
 
-MAX_MEMBERS = 4096
-"""Peers known in one group, hints included: about 4 MB. Larger groups need a choice of whom to know."""
-MAX_INTRODUCED = 1024
-"""Peers in the table that the same neighbour was the first to name."""
-MAX_REPORTED = 1024
-"""Members in one report: four messages, at most 112 KiB."""
+MAX_MEMBERS = 768
+"""Peers known in one group, hints and neighbours included: about 1 MB."""
+SMALL_GROUP = 64
+"""Members up to which everybody is told of everybody: 4 KiB for a newcomer from each of its neighbours."""
+LARGE_GROUP = 96
+"""What the density must come to before few who are known are taken for a part of a large group."""
 MAX_DEAD = 1024
 KEPT_PERIOD = 14 * 86_400.0
 """Seconds for which a peer that was linked, or named by a ticket, the user or the store, stays a hint."""
 SWEEP_PERIOD = 10.0
+PLAN_PERIOD, LATE_PLAN_PERIOD = 0.1, 0.25
+"""Seconds at least between two plans, in a small and in a large group: what many say at once is reckoned with
+together."""
+HEAL_PERIOD = 20.0  # give or take a half
+SHUNNED_PERIOD = 120.0
+"""Seconds for which who cannot be reached is not wanted as a neighbour; in a large group it is not even listed."""
+FAVOURITE_PERIOD = 300.0
+"""Seconds until another random neighbour, who may be a near one."""
 _LINK_LOCAL = ("fe80:", "169.254.")
 """Not even another interface of the same machine is reached by these."""
 
@@ -63,13 +79,18 @@ class MemberInfo:
 @dataclass(slots=True)
 class _Member:
     peer_id: PeerId
-    introducer: PeerId | None
+    place: int
     is_present: bool = False
+    is_proved: bool = False
+    """We have been linked with it, and have not lost it."""
     heard_at: float = -math.inf
     linked_at: float | None = None
     link_address: Address | None = None
     lost_at: float | None = None
     kept_until: float = -math.inf
+    shunned_until: float = -math.inf
+    rumoured: tuple[Address, ...] = ()
+    """Where gossip says that it is; the dialer is told when it is to be dialed."""
 
 
 class Membership:
@@ -77,13 +98,24 @@ class Membership:
 
     def __init__(self, own_id: PeerId, rng: Rng, now: float) -> None:
         self._own_id = own_id
+        self._rng = rng
         self._dialer = Dialer(rng)
         self._members: dict[PeerId, _Member] = {}
-        self._introduced: Counter[PeerId] = Counter()
+        self._hearsay = Hearsay()
         self._dead: dict[PeerId, float] = {}
-        self._n_linked = 0
+        self.place = group_address(own_id).number
+        self._reachable, self.linked, self._proved = Circle(), Circle(), Circle()
         self._n_present = 0
         self._sweep_at = now + SWEEP_PERIOD
+        self._heal_at = now + HEAL_PERIOD * (0.5 + rng.random())
+        self._healing: PeerId | None = None
+        self._is_hint_wanted = False
+        self._is_small, self._reckoned = True, 0
+        self._wanted: dict[PeerId, Reason] = {}
+        self._plan_at = math.inf
+        self._planned_at = -math.inf
+        self._favourite: PeerId | None = None
+        self._favourite_until = -math.inf
         self._events: deque[MemberJoined | MemberLeft] = deque()
 
     # what the driver and the neighbours tell
@@ -94,7 +126,6 @@ class Membership:
 
     def add_contact(self, contact: Contact, source: Source, now: float, *, age: float = math.inf) -> None:
         """Somebody to try: from a ticket, mDNS, the user or the store.
-
         age: seconds since it was last heard of, as `remembered` said; nobody over `KEPT_PERIOD` is tried any more.
         Infinity, for what somebody has just named, begins that period now.
         """
@@ -104,11 +135,13 @@ class Membership:
         if contact.peer_id is None:
             for address in contact.addresses:
                 self._dialer.hint(address, source, now)
-        elif (member := self._member(contact.peer_id, None)) is not None:
+        elif (member := self._members.get(contact.peer_id)) is not None or len(self._members) < MAX_MEMBERS:
+            member = member or self._make(contact.peer_id)
             member.kept_until = max(member.kept_until, kept_until)
             member.heard_at = max(member.heard_at, now - age)
             for address in contact.addresses:
                 self._dialer.note(contact.peer_id, address, source, now)
+            self._reconsider(member, now)
 
     def withdraw_hint(self, address: Address) -> None:
         """mDNS, which named it, says that nobody is there any more."""
@@ -118,28 +151,46 @@ class Membership:
         """Nobody is there, or only this node itself."""
         self._dialer.forget_address(address)
 
+    def __contains__(self, peer: PeerId) -> bool:
+        """Whether it is present."""
+        return (member := self._members.get(peer)) is not None and member.is_present
+
     def open_link(self, peer: PeerId, address: Address | None, now: float) -> None:
         """`peer` proved itself a member on a session that leads to `address`."""
-        member = self._member(peer, None) or self._make_room(peer)
+        if (member := self._members.get(peer)) is None:
+            if len(self._members) >= MAX_MEMBERS:
+                self._make_room()
+            member = self._make(peer)
         assert member.linked_at is None
+        self._hearsay.judge(peer, is_true=True)
+        self._hearsay.forget(peer)
         member.linked_at = member.heard_at = now
-        member.link_address, member.lost_at = address, None
-        self._n_linked += 1
+        member.link_address, member.lost_at, member.shunned_until = address, None, -math.inf
+        member.is_proved, member.rumoured = True, ()
+        self.linked.add(member.place, peer)
+        self._proved.add(member.place, peer)
         self._dead.pop(peer, None)
         self._dialer.open_link(peer, address, now)
         self._enter(member, now)
 
-    def close_link(self, peer: PeerId, now: float, *, has_left: bool) -> None:
-        """The link is gone; `has_left`: because the peer left the group."""
+    def close_link(self, peer: PeerId, now: float, *, has_left: bool, has_parted: bool = False) -> None:
+        """The link is gone; `has_left`: because the peer left the group; `has_parted`: because neither side needed
+        it, so that the peer is there as before."""
         member = self._members[peer]
         assert member.linked_at is not None
         self._dialer.close_link(peer, now - member.linked_at, now)
-        self._n_linked -= 1
+        self.linked.discard(member.place, peer)
         member.linked_at = None
-        member.heard_at = member.lost_at = now
+        member.heard_at = now
         member.kept_until = now if has_left else now + KEPT_PERIOD
+        if not has_parted:
+            member.lost_at = now
+            self._disprove(member)
         if has_left:
             self._depart(member, now)
+        else:
+            self._reconsider(member, now)
+        self.plan_soon(now)
 
     def receive_hello(self, peer: PeerId, port: int, addresses: Iterable[Address], now: float) -> None:
         """A neighbour says where it listens: at `port` of where we see it, and at further addresses."""
@@ -153,24 +204,71 @@ class Membership:
         """A neighbour says who else is there."""
         via = self._members[introducer].link_address
         for entry in entries:
-            heard_at = now - entry.age
-            if entry.peer_id == self._own_id or heard_at <= self._dead.get(entry.peer_id, -math.inf):
+            peer, heard_at = entry.peer_id, now - entry.age
+            if peer == self._own_id or heard_at <= self._dead.get(peer, -math.inf):
                 continue
-            member = self._member(entry.peer_id, introducer)
-            if member is None or member.linked_at is not None:
+            member = self._members.get(peer)
+            if member is None:
+                if (member := self._hear(peer, introducer)) is None:
+                    continue
+            elif member.linked_at is not None:
                 continue
             member.heard_at = max(member.heard_at, heard_at)
-            self._enter(member, now)
-            for address in entry.addresses:
-                if _is_usable(address, via):
-                    self._dialer.note(entry.peer_id, address, Source.GOSSIP, now)
+            if peer not in self._reachable:
+                member.rumoured = tuple(address for address in entry.addresses if _is_usable(address, via))
+                self._enter(member, now)
 
-    # dialing
+    # whom to be linked with
+
+    @property
+    def wanted(self) -> Mapping[PeerId, Reason]:
+        """The plan: whom to be linked with, and why."""
+        return self._wanted
+
+    @property
+    def target(self) -> int:
+        return target_links(self.estimate)
+
+    @property
+    def plan_at(self) -> float:
+        """When `plan` is due; infinity for not before something changes."""
+        return self._plan_at
+
+    def plan(self, latencies: Mapping[PeerId, float], held: Collection[PeerId], now: float) -> None:
+        """Reckon anew whom to be linked with. latencies: of all neighbours, infinity where unknown; held: by others."""
+        self._plan_at, self._planned_at = math.inf, now
+        if now >= self._favourite_until:
+            self._favourite, self._favourite_until = None, now + FAVOURITE_PERIOD
+        favourite = self._favourite if self._favourite in self._reachable else None
+        view = View(self.place, self._reachable.places, self.linked.places, latencies, held, favourite, self.target)
+        self._wanted = plan_neighbours(view, self._rng)
+        self._favourite = next((peer for peer, why in self._wanted.items() if why is Reason.RANDOM), None)
+        self._dialer.wake(now)
+
+    def plan_soon(self, now: float) -> None:
+        """Something that a plan follows from has changed."""
+        period = PLAN_PERIOD if self._is_small else LATE_PLAN_PERIOD
+        self._plan_at = min(self._plan_at, max(now, self._planned_at + period))
 
     def candidates(self, now: float) -> list[Candidate]:
-        """Whom to dial now. Each is handed out once for one attempt, whose result is to be told."""
-        wanted = target_links(self._n_present + 1) - self._n_linked
-        return self._dialer.candidates(wanted, self._is_present, now)
+        """Whom to dial now, each for one attempt, whose result is to be told."""
+        if now < self._dialer.next_deadline():
+            return []
+        missing = [peer for peer in self._wanted if peer not in self.linked]
+        shortage = self.target - len(self.linked) - len(missing)
+        if self._healing is not None:
+            missing.append(self._healing)
+        if shortage > 0:
+            missing += self._spare(shortage, now)
+        for peer in missing:
+            member = self._members.get(peer)
+            if member is not None and member.rumoured:
+                for address in member.rumoured:
+                    self._dialer.note(peer, address, Source.GOSSIP, now)
+        n_hints = MAX_HINTS if shortage > 0 else int(self._is_hint_wanted)
+        chosen = self._dialer.candidates(missing, now, n_hints=n_hints)
+        self._is_hint_wanted &= not any(candidate.peer_id is None for candidate in chosen)
+        return chosen
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
         """`peer` answered there; if it is a member and not a neighbour yet, `open_link` follows."""
@@ -182,11 +280,29 @@ class Membership:
 
     def dial_failed(self, address: Address, now: float, reason: str = "") -> None:
         """Nobody answered there, or not who should."""
-        for peer in self._dialer.dial_failed(address, now, reason):
+        for peer in self._dialer.dial_failed(address, now, reason, () if self._is_small else self._hearsay):
             member = self._members[peer]
-            lost_at = member.lost_at
-            if member.is_present and lost_at is not None and member.heard_at <= lost_at:
-                self._depart(member, lost_at)  # lost, tried enough, and nobody else has heard of it since
+            if peer == self._healing:
+                self._healing = None
+            if not member.is_present:
+                continue
+            if member.lost_at is not None and member.heard_at <= member.lost_at:
+                self._depart(member, member.lost_at)  # lost, tried enough, and nobody else has heard of it since
+            elif peer in self._hearsay and not self._is_small:
+                self._hearsay.judge(peer, is_true=False)
+                self._depart(member, now + SHUNNED_PERIOD)
+            else:
+                member.shunned_until = now + SHUNNED_PERIOD
+                self._disprove(member)
+                self._reconsider(member, now)
+
+    def dial_called_off(self, address: Address, now: float) -> None:
+        """It was not tried, or not to the end."""
+        self._dialer.dial_called_off(address, now)
+
+    def addresses(self, peer: PeerId) -> tuple[Address, ...]:
+        """Where `peer` is said to be, best first."""
+        return self._dialer.addresses(peer)
 
     # what is known
 
@@ -195,42 +311,69 @@ class Membership:
         """Present members besides this node."""
         return self._n_present
 
+    @property
+    def is_small(self) -> bool:
+        """Whether everybody is told of everybody."""
+        return self._is_small
+
+    def reckon(self, reckoned: int) -> None:
+        """About how many members there are, as the ring's density tells (`groups.census`); 0 for unknown."""
+        self._is_small = self._n_present < SMALL_GROUP and reckoned < LARGE_GROUP
+        self._reckoned = reckoned
+
+    @property
+    def estimate(self) -> int:
+        """How many members there are, this node included: counted while they are few, then reckoned."""
+        return self._n_present + 1 if self._is_small else max(self._reckoned, len(self.linked) + 1)
+
     def members(self, now: float) -> list[MemberInfo]:
         """All that are present, neighbours first, then the freshest."""
         present = [self._info(member, now) for member in self._members.values() if member.is_present]
         return sorted(present, key=lambda info: (not info.is_linked, info.age, info.peer_id))
 
     def remembered(self, now: float) -> list[tuple[Contact, float]]:
-        """Those worth storing for the next start (they were linked once, or named), with seconds since heard of;
-        infinity for never."""
+        """Those worth storing (they were linked once, or named), with seconds since heard of; infinity for never."""
         return [
-            (Contact(member.peer_id, addresses), self._age(member, now))
+            (Contact(member.peer_id, addresses), _age(member, now))
             for member in self._members.values()
             if member.linked_at is not None or now < member.kept_until
             if (addresses := self._dialer.addresses(member.peer_id))
         ]
 
-    def report(self, receiver: PeerId, now: float) -> list[Members]:
-        """What to tell a neighbour: here everybody, the freshest first; a larger group makes a choice."""
-        known = [info for info in self.members(now) if info.peer_id != receiver and info.age < MAX_AGE]
-        entries = [_entry(info) for info in known[:MAX_REPORTED]]
-        return [
-            Members(tuple(entries[start : start + ENTRIES_PER_MESSAGE]))
-            for start in range(0, len(entries), ENTRIES_PER_MESSAGE)
-        ]
+    def report(self, receiver: PeerId, now: float, *, is_brief: bool = False) -> list[MemberEntry]:
+        """What to tell a neighbour: in a small group all that this node has been linked with, in a larger one those
+        whom the receiver should want, or (`is_brief`) only those next to it on the ring."""
+        if self.is_small:
+            chosen = [peer for _, peer in self._proved.places]
+        else:
+            place, n_fingers = self._members[receiver].place, 0 if is_brief else self.estimate.bit_length()
+            chosen = plan_report(place, self._proved.places, n_fingers, self._rng)
+        return [self.entry(peer, now) for peer in chosen if peer != receiver]
+
+    def concerned(self, peer: PeerId) -> list[PeerId]:
+        """Which neighbours should hear of this new one at once: in a large group those that stand beside this node on
+        the ring, if it does so too."""
+        if self.is_small:
+            return [each for _, each in self.linked.places]
+        beside = self.linked.around(self.place)
+        return beside if peer in beside else []
 
     def entry(self, peer: PeerId, now: float) -> MemberEntry:
-        """What to tell others of one neighbour."""
-        return _entry(self._info(self._members[peer], now))
+        """What to tell others of one whom this node has been linked with."""
+        member = self._members[peer]
+        age = 0 if member.linked_at is not None else min(int(now - member.heard_at) + 1, MAX_AGE)
+        return MemberEntry(peer, age, self._dialer.addresses(peer)[:MAX_GOSSIPED_ADDRESSES])
 
     def next_event(self) -> MemberJoined | MemberLeft | None:
         return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float:
-        """When `handle_timer` or `candidates` has something to do."""
-        return min(self._sweep_at, self._dialer.next_deadline())
+        """When `handle_timer`, `plan` or `candidates` has something to do."""
+        return min(self._sweep_at, self._heal_at, self._plan_at, self._dialer.next_deadline())
 
     def handle_timer(self, now: float) -> None:
+        if now >= self._heal_at:
+            self._heal(now)
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP_PERIOD
@@ -241,38 +384,56 @@ class Membership:
                 self._depart(member, member.heard_at)
             elif not member.is_present and now >= member.kept_until:
                 self._remove(member)
+            elif member.peer_id not in self._reachable:
+                self._reconsider(member, now)
         for peer, died_at in list(self._dead.items()):
             if now - died_at > MAX_AGE:
                 del self._dead[peer]
+        self.plan_soon(now)
+
+    # healing
+
+    def _heal(self, now: float) -> None:
+        """Try somebody of whom nobody has heard for long: a part of the group may be cut off there."""
+        self._heal_at = now + HEAL_PERIOD * (0.5 + self._rng.random())
+        lost = [
+            peer for peer, member in self._members.items() if not member.is_present and self._dialer.addresses(peer)
+        ]
+        self._healing = self._rng.choice(lost) if lost else None
+        self._is_hint_wanted = True
+        self._dialer.wake(now)
+
+    def _spare(self, n: int, now: float) -> list[PeerId]:
+        """Hints to dial where there are too few members."""
+        hints = [peer for peer, each in self._members.items() if not each.is_present and now < each.kept_until]
+        return self._rng.sample(hints, len(hints))[: n + MAX_DIALS]
 
     # entries
 
-    def _member(self, peer: PeerId, introducer: PeerId | None) -> _Member | None:
-        """The entry of `peer`, made if there is room for it."""
-        if (member := self._members.get(peer)) is not None:
-            return member
-        if len(self._members) >= MAX_MEMBERS:
-            return None
-        if introducer is not None:
-            if self._introduced[introducer] >= MAX_INTRODUCED:
-                return None
-            self._introduced[introducer] += 1
-        member = self._members[peer] = _Member(peer, introducer)
+    def _make(self, peer: PeerId) -> _Member:
+        member = self._members[peer] = _Member(peer, group_address(peer).number)
         return member
 
-    def _make_room(self, peer: PeerId) -> _Member:
-        """An entry for `peer` in the place of the one worth least; the driver's sessions are fewer than entries."""
+    def _hear(self, peer: PeerId, introducer: PeerId) -> _Member | None:
+        """An entry for one whom gossip names, in another one's place if need be."""
+        if (displaced := self._hearsay.hear(peer, introducer, len(self.linked))) is not None:
+            self._remove(self._members[displaced])
+        if len(self._members) >= MAX_MEMBERS:
+            self._hearsay.forget(peer)
+            return None
+        return self._make(peer)
+
+    def _make_room(self) -> None:
+        """Remove whoever is worth least."""
         unlinked = [member for member in self._members.values() if member.linked_at is None]
         self._remove(min(unlinked, key=lambda member: (member.kept_until, member.heard_at)))
-        member = self._members[peer] = _Member(peer, None)
-        return member
 
     def _enter(self, member: _Member, now: float) -> None:
         if not member.is_present:
             member.is_present = True
             self._n_present += 1
             self._events.append(MemberJoined(member.peer_id))
-            self._dialer.wake(now)
+        self._reconsider(member, now)
 
     def _depart(self, member: _Member, died_at: float) -> None:
         self._leave(member)
@@ -284,6 +445,8 @@ class Membership:
             self._remove(member)
 
     def _leave(self, member: _Member) -> None:
+        self._reachable.discard(member.place, member.peer_id)
+        self._disprove(member)
         if member.is_present:
             member.is_present = False
             self._n_present -= 1
@@ -292,30 +455,38 @@ class Membership:
     def _remove(self, member: _Member) -> None:
         self._leave(member)
         self._dialer.forget_peer(member.peer_id)
-        if (introducer := member.introducer) is not None:
-            self._introduced[introducer] -= 1
-            if not self._introduced[introducer]:
-                del self._introduced[introducer]
+        self._hearsay.forget(member.peer_id)
         del self._members[member.peer_id]
 
-    def _is_present(self, peer: PeerId) -> bool:
-        return self._members[peer].is_present
+    def _disprove(self, member: _Member) -> None:
+        if member.is_proved:
+            member.is_proved = False
+            self._proved.discard(member.place, member.peer_id)
+
+    def _reconsider(self, member: _Member, now: float) -> None:
+        """Whether this one may be a neighbour."""
+        is_reachable = member.linked_at is not None or (
+            member.is_present
+            and now >= member.shunned_until
+            and bool(member.rumoured or self._dialer.addresses(member.peer_id))
+        )
+        if is_reachable != (member.peer_id in self._reachable):
+            (self._reachable.add if is_reachable else self._reachable.discard)(member.place, member.peer_id)
+            self.plan_soon(now)
+        elif member.linked_at == now:
+            self.plan_soon(now)
 
     def _info(self, member: _Member, now: float) -> MemberInfo:
         return MemberInfo(
             peer_id=member.peer_id,
             is_linked=member.linked_at is not None,
-            age=self._age(member, now),
-            addresses=self._dialer.addresses(member.peer_id),
+            age=_age(member, now),
+            addresses=self._dialer.addresses(member.peer_id) or member.rumoured,
         )
 
-    def _age(self, member: _Member, now: float) -> float:
-        return 0.0 if member.linked_at is not None else now - member.heard_at
 
-
-def _entry(info: MemberInfo) -> MemberEntry:
-    age = 0 if info.is_linked else min(int(info.age) + 1, MAX_AGE)
-    return MemberEntry(info.peer_id, age, info.addresses[:MAX_GOSSIPED_ADDRESSES])
+def _age(member: _Member, now: float) -> float:
+    return 0.0 if member.linked_at is not None else now - member.heard_at
 
 
 def _is_usable(address: Address, via: Address | None) -> bool:

@@ -11,7 +11,10 @@
     Records    n x blob record                                               8  here they are
     Gone       n x digest                                                    9  I no longer have these
     Ask                                                                     10  give me your Members and Status
+    Need       u8 0 or 1                                                    11  whether I need this link
+    Density    u64 span, varint first                                       12  how many members I reckon with
     prefix     u8 depth, its ceil(depth / 2) bytes
+    A fingerprint is that of `groups.reconciliation`. An Inventory is answered with one Offer, or with Compare.
 
 Invariant: `decode(message.encode()) == message`; every list is bounded; any other bytes are a RemoteError. A
 change here changes `VERSION`, a vector and this table in one commit. Not here: what the messages cause.
@@ -32,11 +35,11 @@ from swarmd.groups.contacts import ADDRESS_BYTES_LIMIT, read_addresses, write_ad
 from swarmd.groups.reconciliation import FINGERPRINT_BYTES, MAX_DEPTH, MAX_LISTED, Listing, Prefix, Summary
 from swarmd.groups.records import DIGEST_BYTES, RECORD_BYTES_LIMIT
 
-VERSION = 1
+VERSION = 2
 MESSAGE_BYTES_LIMIT = 1 << 16
 """So that a message never holds up the control flow for long: 26 ms at 20 Mbit/s."""
-ENTRIES_PER_MESSAGE = 256
-"""In one message: 256 x at most 111 bytes."""
+ENTRIES_PER_MESSAGE = 24
+"""In one message: 1 KiB with one address of IPv4 each, 2.7 KiB at most."""
 MAX_GOSSIPED_ADDRESSES = 4
 """The best ones of each member; it tells all of them itself in its Hello."""
 MAX_AGE = 300
@@ -88,6 +91,8 @@ class MemberEntry:
 
 @dataclass(frozen=True, slots=True)
 class Members:
+    """Members that the receiver should want."""
+
     type: ClassVar = 2
     entries: tuple[MemberEntry, ...]
 
@@ -223,16 +228,67 @@ class Ask:
         return cls()
 
 
-Message = Hello | Members | Status | Compare | Inventory | Offer | Request | Records | Gone | Ask
-_READERS: dict[int, Callable[[Reader], Message]] = {
-    kind.type: kind.read for kind in (Hello, Members, Status, Compare, Inventory, Offer, Request, Records, Gone, Ask)
-}
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A link begins as needed by both ends. One that neither needs is let go."""
+
+    type: ClassVar = 11
+    is_needed: bool
+
+    def encode(self) -> bytes:
+        return Writer().u8(self.type).u8(self.is_needed).bytes()
+
+    @classmethod
+    def read(cls, reader: Reader) -> Need:
+        if (flag := reader.u8()) > 1:
+            raise RemoteError(f"a need is 0 or 1, not {flag}")
+        return cls(bool(flag))
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """How dense the ring is where the sender stands, and how many members it and its neighbours reckon with
+    (`groups.census`). span: in units of 2^-64 of the ring; 0 for unknown, both."""
+
+    type: ClassVar = 12
+    span: int
+    first: int
+
+    def encode(self) -> bytes:
+        return Writer().u8(self.type).u64(self.span).varint(self.first).bytes()
+
+    @classmethod
+    def read(cls, reader: Reader) -> Density:
+        return cls(reader.u64(), reader.varint(COUNT_LIMIT))
+
+
+Message = Hello | Members | Status | Compare | Inventory | Offer | Request | Records | Gone | Ask | Need | Density
+_KINDS: tuple[type[Message], ...] = (
+    Hello,
+    Members,
+    Status,
+    Compare,
+    Inventory,
+    Offer,
+    Request,
+    Records,
+    Gone,
+    Ask,
+    Need,
+    Density,
+)
+_READERS: dict[int, Callable[[Reader], Message]] = {kind.type: kind.read for kind in _KINDS}
+
+
+def check_size(data: bytes | memoryview) -> None:
+    """RemoteError for a message that is too long, whatever it is."""
+    if len(data) > MESSAGE_BYTES_LIMIT:
+        raise RemoteError(f"a group message has {len(data)} bytes; {MESSAGE_BYTES_LIMIT} are allowed")
 
 
 def decode(data: bytes | memoryview) -> Message:
     """The message with exactly these bytes; RemoteError otherwise."""
-    if len(data) > MESSAGE_BYTES_LIMIT:
-        raise RemoteError(f"a group message has {len(data)} bytes; {MESSAGE_BYTES_LIMIT} are allowed")
+    check_size(data)
     reader = Reader(data)
     kind = reader.u8()
     if (read := _READERS.get(kind)) is None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from swarmd.core.codec import Reader, Writer
 from swarmd.core.errors import InvalidArgument, RemoteError
@@ -30,6 +30,7 @@ from swarmd.identity.certificate import CERTIFICATE_BYTES, SIGNATURE_BYTES, Cert
 from swarmd.identity.identity import Identity
 
 E = TypeVar("E", bound=IntEnum)
+_set = object.__setattr__
 
 VERSION = 1
 DOMAIN = b"share"
@@ -138,6 +139,14 @@ class Record:
         return replace(self, signature=identity.sign(self._statement(), DOMAIN))
 
 
+class Certificates(Protocol):
+    """Where `decode_record` has certificates from."""
+
+    def decode(self, data: bytes) -> Certificate:
+        """RemoteError for one that is none."""
+        ...
+
+
 class CertificateCache:
     """Certificates by their bytes: 10,000 records of ten publishers verify ten, and share them in memory."""
 
@@ -157,22 +166,23 @@ class CertificateCache:
         return certificate
 
 
-def decode_record(data: bytes, certificates: CertificateCache) -> Record:
+def decode_record(data: bytes, certificates: Certificates) -> Record:
     """From exactly what `encode` gives, its certificate verified but not its signature; RemoteError otherwise."""
     reader = Reader(data)
     if (version := reader.u8()) != VERSION:
         raise RemoteError(f"a share record of version {version}; this swarmd knows version {VERSION}")
-    record = Record(
-        group_id=GroupId(reader.raw(ID_BYTES)),
-        certificate=certificates.decode(reader.raw(CERTIFICATE_BYTES)),
-        seq=reader.varint(NUMBER_LIMIT),
-        kind=_member(RecordKind, reader.u8()),
-        share=_read_share(reader),
-        created_at=reader.varint(NUMBER_LIMIT),
-        authorisation=_read_authorisation(reader),
-        signature=reader.raw(SIGNATURE_BYTES),
-    )
+    record = Record.__new__(Record)
+    _set(record, "group_id", GroupId(reader.raw(ID_BYTES)))
+    _set(record, "certificate", certificates.decode(reader.raw(CERTIFICATE_BYTES)))
+    _set(record, "seq", reader.varint(NUMBER_LIMIT))
+    _set(record, "kind", _member(RecordKind, reader.u8()))
+    _set(record, "share", _read_share(reader))
+    _set(record, "created_at", reader.varint(NUMBER_LIMIT))
+    _set(record, "authorisation", _read_authorisation(reader))
+    _set(record, "signature", reader.raw(SIGNATURE_BYTES))
     reader.end()
+    _set(record, "encoded", bytes(data))  # what `__post_init__` would give: each record has one encoding
+    _set(record, "digest", digest_of(data))
     return record
 
 
@@ -184,8 +194,12 @@ def digest_of(encoded: bytes) -> bytes:
 def _read_share(reader: Reader) -> Share:
     name = reader.text(NAME_BYTES_LIMIT)
     check_component(name)
-    content_id = ContentId(reader.raw(ID_BYTES))
-    return Share(name, content_id, reader.varint(NUMBER_LIMIT), _member(ShareKind, reader.u8()))
+    share = Share.__new__(Share)  # what `__post_init__` looks at has been looked at
+    _set(share, "name", name)
+    _set(share, "content_id", ContentId(reader.raw(ID_BYTES)))
+    _set(share, "size", reader.varint(NUMBER_LIMIT))
+    _set(share, "kind", _member(ShareKind, reader.u8()))
+    return share
 
 
 def _read_authorisation(reader: Reader) -> Authorisation | None:

@@ -30,6 +30,8 @@ QUIET_PERIOD = 1.0
 """Seconds without a word after which a run is over: several round trips of a slow link."""
 RUN_TIMEOUT = 10.0
 """Seconds until the next neighbour has its turn, whatever this one still says. Fetching goes on."""
+GAIN_PERIOD = 0.05
+"""Seconds that each record gained adds to that: who gives 20 a second keeps its turn until it has given everything."""
 RERUN_PERIOD = 60.0
 """Seconds until the next run with the same neighbour; doubles up to `RERUN_LIMIT` while nothing is gained."""
 RERUN_LIMIT = 3600.0
@@ -75,6 +77,16 @@ class Runs:
         if self._running == peer:
             self._running = None
 
+    @property
+    def running(self) -> PeerId | None:
+        """The neighbour that a run is under way with."""
+        return self._running
+
+    def count(self, peer: PeerId) -> int:
+        """How many records the neighbour said last that it has."""
+        theirs = self._links[peer].theirs
+        return 0 if theirs is None else theirs.count
+
     def state(self, peer: PeerId) -> State:
         return self._links[peer].state
 
@@ -98,9 +110,11 @@ class Runs:
         if self._running == peer:
             self._quiet_at = now + QUIET_PERIOD
 
-    def gained(self, peer: PeerId) -> None:
+    def gained(self, peer: PeerId, now: float) -> None:
         """This neighbour had a record that we lacked."""
         self._links[peer].has_gained = True
+        if self._running == peer:
+            self._run_ends_at = min(self._run_ends_at + GAIN_PERIOD, now + RUN_TIMEOUT)
 
     def start_next(self, ours: Callable[[], Status], now: float) -> PeerId | None:
         """The neighbour to start a run with, if there is one and no other is running."""

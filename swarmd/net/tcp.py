@@ -23,6 +23,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
 from swarmd.net.link import Sink
+from swarmd.net.timer import Timer
 from swarmd.transport.api import CloseReason, State
 from swarmd.transport.paths import Kind
 from swarmd.transport.tcp.session import TcpSession
@@ -36,6 +37,8 @@ _LOW_WATER_BYTES = 256 * 1024  # at most so much of a record is awaited in the k
 _INT = struct.Struct("i")
 _RTT = struct.Struct("I")
 _RTT_OFFSET, _TCP_INFO_BYTES = 68, 104  # linux/tcp.h: tcpi_rtt of struct tcp_info
+_SCAVENGER = b"lp"  # the kernel's TCP Low Priority; unprivileged only where tcp_allowed_congestion_control has it
+_NAME_BYTES = 16  # linux/tcp.h: TCP_CA_NAME_MAX
 _CLOSE_PERIOD = 2.0  # how long a last CLOSE record may take to leave
 
 
@@ -75,9 +78,10 @@ class TcpLink:
         self._writing = self._pumping = False
         self._low_water = 1
         self._notsent_bytes = _NOTSENT_BYTES
+        self._usual: bytes | None = None  # the kernel's congestion control for the foreground, while another one is set
+        self._has_scavenger = True  # until the kernel refuses it
         self._is_begun = False  # a record of which the kernel has taken a part
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer = Timer(self._on_timer, clock, loop)
         self._closing: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -124,7 +128,7 @@ class TcpLink:
         if self.session.state is State.CLOSED:
             self._finish()
         else:
-            self._set_timer()
+            self._timer.set(self.session.next_deadline())
 
     # Socket -----------------------------------------------------------------------------------------------------
 
@@ -175,6 +179,8 @@ class TcpLink:
     def _send(self) -> None:
         session, budget = self.session, _TURN_BYTES
         while (data := session.data_to_send()) is not None:
+            if session.is_background is not (self._usual is not None) and self._has_scavenger:
+                self._choose_congestion_control(session.is_background)
             if budget <= 0 or (len(data) > _SMALL_BYTES and not self._is_begun and self._is_kernel_full()):
                 self._want_write(True)
                 return
@@ -196,6 +202,19 @@ class TcpLink:
                 return
             self._deliver()
         self._want_write(False)
+
+    def _choose_congestion_control(self, is_background: bool) -> None:
+        """What gives way to others, where there is one; else background is no more than the session's last priority."""
+        try:
+            if is_background:
+                usual = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES)
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _SCAVENGER)
+                self._usual = usual.rstrip(b"\0")
+            elif self._usual is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self._usual)
+                self._usual = None
+        except OSError:
+            self._has_scavenger = False
 
     def _is_kernel_full(self) -> bool:
         """Whether the next record is better decided on later. The kernel wakes us when less than that waits, early
@@ -227,18 +246,7 @@ class TcpLink:
 
     # Timers and ends --------------------------------------------------------------------------------------------
 
-    def _set_timer(self) -> None:
-        """One timer, moved only when it would come too late; when it comes too early it is set again."""
-        deadline = self.session.next_deadline()
-        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self._loop.call_later(max(0.0, deadline - self._clock.monotonic()), self._on_timer)
-
     def _on_timer(self) -> None:
-        self._timer = None
         self.session.handle_timer(self._clock.monotonic())
         self.pump()
 
@@ -255,10 +263,10 @@ class TcpLink:
             return
         self._loop.remove_reader(self._fd)
         self._want_write(False)
-        for timer in (self._timer, self._closing):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._closing = None
+        self._timer.cancel()
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
         self._fd = -1
         self._socket.close()
 

@@ -25,7 +25,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from swarmd.core.addresses import Address
@@ -38,7 +38,7 @@ _TURN_DATAGRAMS = 512  # the same for small ones: some 5 ms, if a protocol takes
 _DATAGRAM_BYTES = 65536  # no datagram, and no batch of the kernel, is longer
 _PAYLOAD_BYTES = 65507  # the longest that can be sent in one call: 65,535 less the headers of IPv4 and UDP
 _SEGMENTS = 64  # UDP_MAX_SEGMENTS of linux/udp.h, where it is lowest
-_FAULTS = 256  # waiting to be fetched, one for each address and error; more are dropped: they are hints
+_FAULTS = 256  # waiting to be fetched, one for each address, error and datagram; more are dropped: they are hints
 _UNSEGMENTED = 1024  # destinations to which the kernel refuses to cut; forgotten all at once, and tried again
 
 _ANY = ("0.0.0.0", "::")
@@ -62,12 +62,14 @@ class Batch(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What was sent to `address` did not get there. `error` is an errno; `mtu` comes with EMSGSIZE: the largest IP
-    packet, headers included.
+    packet, headers included. `quoted`: what an ICMP message has quoted of our datagram, perhaps nothing; None when no
+    message came, but our own machine refused.
     """
 
     address: Address
     error: int
     mtu: int | None = None
+    quoted: bytes | None = field(default=None, compare=False)
 
 
 class Reader(Protocol):
@@ -117,7 +119,7 @@ class UdpSocket:
         self._reader: Reader | None = None
         self._reading = self._writing = False
         self._buffer = memoryview(bytearray(_TURN_BYTES + _DATAGRAM_BYTES))
-        self._faults: dict[tuple[Address, int], int | None] = {}
+        self._faults: dict[tuple[Address, int, bytes | None], int | None] = {}  # the last MTU
         self._telling: asyncio.Handle | None = None
         self._unsegmented: set[Address] = set()
         self._space = options.control_space(self.can_gather, self._tells_local)
@@ -319,14 +321,15 @@ class UdpSocket:
 
     def errors(self) -> list[Fault]:
         """What has failed since the last call: hints, for an ICMP message may be forged, and may be lost."""
-        faults = [Fault(address, error, mtu) for (address, error), mtu in self._faults.items()]
+        faults = [Fault(address, error, mtu, quoted) for (address, error, quoted), mtu in self._faults.items()]
         self._faults.clear()
         return faults
 
-    def _add_fault(self, address: Address, error: int, mtu: int | None = None) -> None:
-        if len(self._faults) >= _FAULTS and (address, error) not in self._faults:
+    def _add_fault(self, address: Address, error: int, mtu: int | None = None, quoted: bytes | None = None) -> None:
+        key = address, error, quoted
+        if len(self._faults) >= _FAULTS and key not in self._faults:
             return
-        self._faults[address, error] = mtu
+        self._faults[key] = mtu
         if self._telling is None and self._reader is not None:
             self._telling = self._loop.call_soon(self._tell)
 
@@ -344,5 +347,5 @@ class UdpSocket:
             if error.is_local:
                 mtu = error.mtu
             else:
-                self._add_fault(error.address, error.error, error.mtu)
+                self._add_fault(error.address, error.error, error.mtu, error.quoted)
         return mtu

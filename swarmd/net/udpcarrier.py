@@ -7,15 +7,14 @@ given to the endpoint first, then each link that it concerned is pumped once: so
 A link takes its turn: at most _TURN_BATCHES leave before others, timers and the control socket have theirs. When the
 kernel's queue is full, links wait for the socket; nothing is queued here but the rest of one batch for each socket.
 
-Errors that the network reports (ICMP) end an attempt to open a session and nothing else, since anybody can forge them.
+Errors that the network reports (ICMP) end an attempt to open a session, and make an open one look for itself, if they
+quote a packet of it (`net.complaints`, `rtmfp.hearsay`); nothing else, since anybody can forge them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -25,14 +24,17 @@ from swarmd.core.errors import LocalError, Unreachable
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.identity.identity import Identity
+from swarmd.net.complaints import Complaint, read
 from swarmd.net.link import Owner
 from swarmd.net.netwatch import NetWatch
+from swarmd.net.timer import Timer
 from swarmd.net.udp import UdpSocket
 from swarmd.transport.api import CloseReason, State
 from swarmd.transport.paths import Kind
 from swarmd.transport.rtmfp.endpoint import Endpoint
 from swarmd.transport.rtmfp.noise import NoiseProfile
 from swarmd.transport.rtmfp.packing import BATCH_BYTES
+from swarmd.transport.rtmfp.resets import reset_key
 from swarmd.transport.rtmfp.session import RtmfpSession
 
 log = logging.getLogger(__name__)
@@ -67,8 +69,7 @@ class UdpLink:
         self.heard_at: Address | None = None  # and at which of our addresses
         self._carrier = carrier
         self._is_started = self._is_pumping = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer = carrier.timer(self._on_timer)
 
     @property
     def remote(self) -> Address:
@@ -110,24 +111,13 @@ class UdpLink:
         if self.session.state is State.CLOSED:
             self._release()
         else:
-            self._set_timer()
+            self._timer.set(self.session.next_deadline())
 
     def _deliver(self) -> None:
         while (event := self.session.next_event()) is not None:
             self._carrier.owner.link_event(self, event)
 
-    def _set_timer(self) -> None:
-        """One timer, moved only when it would come too late; when it comes too early it is set again."""
-        deadline = self.session.next_deadline()
-        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self._carrier.call_at(deadline, self._on_timer)
-
     def _on_timer(self) -> None:
-        self._timer = None
         self.session.handle_timer(self._carrier.now())
         self.pump()
 
@@ -135,9 +125,7 @@ class UdpLink:
         if self.is_closed:
             return
         self.is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         self._carrier.link_closed(self)
 
 
@@ -158,14 +146,14 @@ class UdpCarrier:
         self.owner = owner
         self._clock, self._moved = clock, moved
         self._loop = asyncio.get_running_loop()
-        self._endpoint = Endpoint(NoiseProfile(identity, rng), rng, clock.monotonic())
+        profile = NoiseProfile(identity, rng)
+        self._endpoint = Endpoint(profile, rng, clock.monotonic(), reset_key=reset_key(identity))
         self._sockets: list[UdpSocket] = []
         self._pending: dict[UdpSocket, _Rest] = {}  # the rest of a batch, for a full socket
         self._links: dict[int, UdpLink] = {}  # by the session's near_id
         self._waiting: dict[int, UdpLink] = {}  # for their turn, or for a socket
         self._turn: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer = self.timer(self._on_timer)
         self._batch = memoryview(bytearray(BATCH_BYTES))
         self._watch = NetWatch(self._network_changed, self._loop)
         self._accepts = True
@@ -195,10 +183,10 @@ class UdpCarrier:
             link.abort()
         self._flush()
         self._watch.close()
-        for handle in (self._turn, self._timer):
-            if handle is not None:
-                handle.cancel()
-        self._turn = self._timer = None
+        self._timer.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
+        self._turn = None
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()
@@ -208,8 +196,8 @@ class UdpCarrier:
     def now(self) -> float:
         return self._clock.monotonic()
 
-    def call_at(self, deadline: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        return self._loop.call_later(max(0.0, deadline - self.now()), callback)
+    def timer(self, due: Callable[[], None]) -> Timer:
+        return Timer(due, self._clock, self._loop)
 
     def local_address(self, remote: Address) -> Address:
         sock = self._socket_for(remote)
@@ -236,7 +224,7 @@ class UdpCarrier:
     def link_closed(self, link: UdpLink) -> None:
         self._links.pop(link.session.near_id, None)
         self._waiting.pop(id(link), None)
-        self._set_timer()  # the endpoint goes on telling the peer
+        self._timer.set(self._endpoint.next_deadline())  # the endpoint goes on telling the peer
 
     def listener_closed(self, sock: UdpSocket) -> None:
         """Nobody may call any more. The socket goes with the last link, or at `stop`."""
@@ -272,14 +260,29 @@ class UdpCarrier:
             self._take_turns()
 
     def socket_faulted(self, sock: UdpSocket) -> None:
-        for fault in sock.errors():
-            if fault.error == errno.EMSGSIZE:
-                continue  # the path MTU search finds out by itself
-            detail = os.strerror(fault.error)
-            for link in list(self._links.values()):
-                if link.session.state is State.KEYING and link.session.is_initiator and link.called == fault.address:
-                    link.session.failed(CloseReason.UNREACHABLE, detail)
-                    link.pump()
+        now = self.now()
+        complaints = {complaint for fault in sock.errors() if (complaint := read(fault)) is not None}
+        if not complaints:
+            return
+        links = list(self._links.values())
+        by_packet = {(link.remote, link.session.far_id): link for link in links if link.session.far_id}
+        for each in complaints:
+            quoted = by_packet.get((each.address, each.session_id or 0))
+            for link in links if quoted is None else (quoted,):
+                if link.remote == each.address:
+                    self._complained(link, each, now, is_quoted=quoted is not None)
+
+    def _complained(self, link: UdpLink, about: Complaint, now: float, *, is_quoted: bool) -> None:
+        session = link.session
+        if session.state is State.KEYING and session.is_initiator and about.is_unreachable:
+            session.failed(CloseReason.UNREACHABLE, about.detail)
+        elif session.state is State.OPEN and about.largest_bytes is not None and (is_quoted or about.is_ours):
+            session.hearsay.too_big(about.largest_bytes, now)
+        elif session.state is State.OPEN and about.is_unreachable and not about.is_ours:
+            session.hearsay.nobody_there(now, is_sure=is_quoted and about.is_port)
+        else:
+            return
+        link.pump()
 
     # Within -----------------------------------------------------------------------------------------------------
 
@@ -334,19 +337,9 @@ class UdpCarrier:
                 sock = self._socket_for(datagram.address)
             if sock is not None:
                 self._send(sock, datagram.data, len(datagram.data), datagram.address)
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        deadline = self._endpoint.next_deadline()
-        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self.call_at(deadline, self._on_timer)
+        self._timer.set(self._endpoint.next_deadline())
 
     def _on_timer(self) -> None:
-        self._timer = None
         self._endpoint.handle_timer(self.now())
         self._pump_all(link for link in list(self._links.values()) if link.session.state is State.CLOSED)
         self._flush()

@@ -23,6 +23,7 @@ RECEIVE_BUFFER_BYTES = 8 << 20  # 50 ms of 150 MB/s: a loop that is held up that
 _SEND_BUFFER_BYTES = 512 * 1024
 _ADDRESSES = 4096  # remembered in either form, about 1.5 MB; a flood of false sources evicts, and costs 3 us each
 _QUEUED_ERRORS = 256  # that are read at once
+_QUOTED_BYTES = 16  # of a datagram that an error is about: enough to tell whose it was
 
 # Not in every build of Python. linux/udp.h; asm-generic/socket.h; linux/in.h and in6.h; linux/errqueue.h; sock_diag.h
 SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
@@ -155,23 +156,26 @@ def overflowed(sock: socket.socket) -> int:
 
 @dataclass(frozen=True, slots=True)
 class QueuedError:
-    """An errno that the kernel has kept for us. `is_local`: our own interface refused, else an ICMP message came."""
+    """An errno that the kernel has kept for us. `is_local`: our own interface refused, else an ICMP message came, which
+    has quoted our datagram: the first bytes of that, if any.
+    """
 
     address: Address
     error: int
     mtu: int | None
     is_local: bool
+    quoted: bytes
 
 
 def queued_errors(sock: socket.socket) -> Iterator[QueuedError]:
     """Takes them out of the error queue (IP_RECVERR)."""
     for _ in range(_QUEUED_ERRORS):
         try:
-            _, controls, _, name = sock.recvmsg(0, _ERROR_SPACE, _MSG_ERRQUEUE)
+            quoted, controls, _, name = sock.recvmsg(_QUOTED_BYTES, _ERROR_SPACE, _MSG_ERRQUEUE)
         except OSError:
             return
         for level, kind, value in controls:
             if (level, kind) in _RECEIVED_ERROR and len(value) >= _EXTENDED_ERROR.size and name:
                 error, origin, _, _, _, info, _ = _EXTENDED_ERROR.unpack_from(value)
                 mtu = info if error == errno.EMSGSIZE and info else None
-                yield QueuedError(address_of(name), error, mtu, origin == _ORIGIN_LOCAL)
+                yield QueuedError(address_of(name), error, mtu, origin == _ORIGIN_LOCAL, quoted)

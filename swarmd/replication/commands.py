@@ -26,11 +26,15 @@ class SendControl:
 
 @dataclass(frozen=True, slots=True)
 class SendBulk:
-    """Send as one message on the bulk flow; `bulk_drained` reports it. The buffers stay as they are until then."""
+    """Send as one message on the bulk flow; `bulk_drained` reports it. The buffers stay as they are until then.
+
+    `is_background`: it may give way to everything else on the path.
+    """
 
     group: GroupId
     peer: PeerId
     parts: Sequence[Buffer]
+    is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from swarmd.core.ids import ContentId
 from swarmd.core.rng import Rng
 from swarmd.replication.commands import Command
 from swarmd.replication.limits import Limits
@@ -27,6 +28,7 @@ class Context:
     """
 
     __slots__ = (
+        "background",
         "coming_bytes",
         "commands",
         "downlink",
@@ -52,6 +54,7 @@ class Context:
         self.uplink = Uplink(now)
         self.downlink = Downlink(now)
         self.limits = Limits()
+        self.background: frozenset[ContentId] = frozenset()  # objects whose blocks may give way to everything
         self.open_bytes = 0
         self.coming_bytes = 0
 

@@ -111,7 +111,8 @@ class Exchange:
     # channels
 
     def _open(self, link: Link, message: messages.Open) -> None:
-        self._objects.far_opened(link.open_far(message.handle, message.content_id, message.wish))
+        channel = link.open_far(message.handle, message.content_id, message.wish, is_background=message.is_background)
+        self._objects.far_opened(channel)
 
     def _close(self, link: Link, message: messages.Close) -> None:
         channel = link.channel_of(message.handle)
@@ -131,7 +132,7 @@ class Exchange:
         channel = link.channel_of(message.handle)
         if channel is None:
             return
-        channel.wish = message.wish
+        channel.wish, channel.is_background = message.wish, message.is_background
         if channel.is_open:
             self._objects.givings[channel.content_id].wake()
         if message.wish is Wish.NOTHING:

@@ -117,6 +117,7 @@ class Channel:
         "given",
         "handle",
         "has",
+        "is_background",
         "is_dry",
         "late_pages",
         "link",
@@ -139,6 +140,7 @@ class Channel:
         self.handle = 0  # ours; 0: not open
         self.far_handle = 0  # theirs
         self.wish = Wish.NOTHING  # theirs
+        self.is_background = False  # and it may give way to others
         self.has = 0  # what they have
         self.shown = 0  # what we have said we have
         self.pending = 0  # of that, what has not been sent yet
@@ -317,14 +319,14 @@ class Link:
             channel = self.channels[content_id] = Channel(self, content_id)
         return channel
 
-    def open_near(self, channel: Channel, wish: Wish) -> None:
+    def open_near(self, channel: Channel, wish: Wish, *, is_background: bool = False) -> None:
         """Open our end."""
         channel.handle = self.next_handle
         self.next_handle += 1
         self.by_own_handle[channel.handle] = channel
-        self.send(messages.Open(channel.handle, channel.content_id, wish))
+        self.send(messages.Open(channel.handle, channel.content_id, wish, is_background))
 
-    def open_far(self, handle: int, content_id: ContentId, wish: Wish) -> Channel:
+    def open_far(self, handle: int, content_id: ContentId, wish: Wish, *, is_background: bool = False) -> Channel:
         """The peer opens its end."""
         if handle <= self.last_handle:
             raise RemoteError(f"handle {handle} has been used", penalty=5)
@@ -335,7 +337,7 @@ class Link:
             raise RemoteError(f"more than {MAX_CHANNELS} objects are open", penalty=5)
         self.last_handle = channel.far_handle = handle
         self.by_handle[handle] = channel
-        channel.wish = wish
+        channel.wish, channel.is_background = wish, is_background
         return channel
 
     def close_channel(self, channel: Channel, still_to_come: int) -> None:

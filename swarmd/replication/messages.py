@@ -10,9 +10,9 @@ never taken for an answer under its successor. Either side opens when it has som
 from either ends both handles; who still wants the object opens again.
 
     Hello     lowest and highest version spoken; the first message of a link, once
-    Open      handle, content ID, what we want of it
+    Open      handle, content ID, what we want of it, and whether in the background (a bit of the wish's byte)
     Close     the handle is dead, and its counterpart; all requests, both ways, are over. Answered with Close
-    Want      what we want of it now
+    Want      what we want of it now, likewise
     Have      chunks to add to what the sender can give
     Withdraw  chunks to take out
     Request   chunk: send it. Ends with its last block or with one Deny
@@ -24,6 +24,9 @@ from either ends both handles; who still wants the object opens again.
               KiB the sender of this has promised to others and how many KiB/s it delivers (so that nobody queues
               where the queue is longest)
     Idle      the sender's line has nothing to do, and it has something that the other lacks
+
+A wish in the background asks the other end to let its blocks give way to all other traffic of the path. It may, and
+loses nothing by it; what else it does for the object stays as it is.
 
 Every decoder is strict: RemoteError for a short, long, unknown or non-canonical message, an index beyond any object,
 a set with too many pieces.
@@ -42,13 +45,14 @@ from swarmd.core.ranges import RangeSet
 from swarmd.replication import bits
 from swarmd.replication.shape import MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_PAGES, MetaKind
 
-VERSION = 1
+VERSION = 2
 MAX_PACKET_BYTES = 64 << 10
 """As large as the transport takes for control; larger ones are cut between messages."""
 SEGMENT_CHUNKS = 1 << 16
 """One Have speaks of at most this many neighbouring chunks: 8 KiB as a bitmap, so that control stays interleaved."""
 MAX_HANDLE = 2**32 - 1
 MAX_VERSION = 2**16
+_BACKGROUND = 0x80  # of a wish's byte
 _SEGMENT_BYTES = SEGMENT_CHUNKS // 8
 _TOTAL_LIMIT = 2**63
 _KIB_LIMIT = 2**40
@@ -101,6 +105,7 @@ class Open:
     handle: int
     content_id: ContentId
     wish: Wish
+    is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,7 @@ class Close:
 class Want:
     handle: int
     wish: Wish
+    is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +210,12 @@ def encode(message: Message) -> bytes:
             w.u8(Type.ASK_META).varint(handle).u8(kind).varint(index)
         case DenyMeta(handle, kind, index):
             w.u8(Type.DENY_META).varint(handle).u8(kind).varint(index)
-        case Open(handle, content_id, wish):
-            w.u8(Type.OPEN).varint(handle).raw(content_id).u8(wish)
+        case Open(handle, content_id, wish, is_background):
+            w.u8(Type.OPEN).varint(handle).raw(content_id).u8(wish | _BACKGROUND * is_background)
         case Close(handle, counterpart):
             w.u8(Type.CLOSE).varint(handle).varint(counterpart)
-        case Want(handle, wish):
-            w.u8(Type.WANT).varint(handle).u8(wish)
+        case Want(handle, wish, is_background):
+            w.u8(Type.WANT).varint(handle).u8(wish | _BACKGROUND * is_background)
         case Idle():
             w.u8(Type.IDLE)
         case Hello(lowest, highest):
@@ -273,11 +279,11 @@ def _decode(r: Reader) -> Message:
         case Type.DENY_META:
             return DenyMeta(_handle(r), _kind(r), r.varint(MAX_PAGES))
         case Type.OPEN:
-            return Open(_handle(r), ContentId(r.raw(32)), _wish(r))
+            return Open(_handle(r), ContentId(r.raw(32)), *_wish(r))
         case Type.CLOSE:
             return Close(_handle(r), _handle(r))
         case Type.WANT:
-            return Want(_handle(r), _wish(r))
+            return Want(_handle(r), *_wish(r))
         case Type.IDLE:
             return Idle()
         case Type.HELLO:
@@ -332,8 +338,9 @@ def _reason(r: Reader) -> Reason:
         raise RemoteError("there is no such reason to deny") from None
 
 
-def _wish(r: Reader) -> Wish:
+def _wish(r: Reader) -> tuple[Wish, bool]:
+    byte = r.u8()
     try:
-        return Wish(r.u8())
+        return Wish(byte & ~_BACKGROUND), bool(byte & _BACKGROUND)
     except ValueError:
         raise RemoteError("there is no such wish") from None

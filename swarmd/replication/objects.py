@@ -106,7 +106,7 @@ class Objects:
             return
         channel = channel or link.channel_for(swarm.content_id)
         if not channel.handle:
-            link.open_near(channel, wish)
+            link.open_near(channel, wish, is_background=swarm.content_id in self._context.background)
             self._context.speaking[link] = None
             self._attach_if_open(swarm, channel)
 
@@ -169,10 +169,10 @@ class Objects:
 
     def say_wish(self, swarm: Swarm) -> None:
         """What we want of it has changed."""
-        wish = self.wish(swarm.content_id)
+        wish, is_background = self.wish(swarm.content_id), swarm.content_id in self._context.background
         for link in self.links_of(swarm):
             channel = link.channels.get(swarm.content_id)
             if channel is not None and channel.handle:
-                link.send(messages.Want(channel.handle, wish))
+                link.send(messages.Want(channel.handle, wish, is_background))
                 self._context.speaking[link] = None
                 self.close_if_idle(channel)

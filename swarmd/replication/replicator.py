@@ -236,6 +236,17 @@ class Replicator:
                 download.fetch.limited_until = now
             download.wake()
 
+    def set_background(self, objects: frozenset[ContentId], now: float) -> None:
+        """The objects that are fetched, and given, in the background; members who give them to us are asked for it."""
+        self._stir(now)
+        context = self._context
+        changed = context.background ^ objects
+        context.background = objects
+        for content_id in changed:
+            swarm = self._objects.swarms.get(content_id)
+            if swarm is not None:
+                self._objects.say_wish(swarm)
+
     # answers
 
     def meta_read(self, read_id: int, data: bytes | None, now: float) -> None:

@@ -178,7 +178,7 @@ class Uploads:
             self.deny_page(channel, page)
             return
         assert len(data) <= MAX_BLOCK_BYTES, "the store's pages fit a message"
-        self._hand(link, BulkType.PAGE, handle, page[0], page[1], memoryview(data))
+        self._hand(channel, BulkType.PAGE, handle, page[0], page[1], memoryview(data))
 
     def deny_page(self, channel: Channel, page: Page) -> None:
         channel.link.send(messages.DenyMeta(channel.far_handle, *page))
@@ -359,16 +359,20 @@ class Uploads:
         assert upload.buffer is not None
         payload = upload.buffer[upload.handed : upload.handed + size]
         self.queued_bytes -= size
-        self._hand(link, BulkType.BLOCK, upload.channel.far_handle, upload.chunk, upload.handed, payload)
+        self._hand(upload.channel, BulkType.BLOCK, upload.channel.far_handle, upload.chunk, upload.handed, payload)
         upload.handed += size
         upload.channel.sent_bytes += size
         self.meter.add(size, now)
         return True
 
-    def _hand(self, link: Link, type_: BulkType, handle: int, first: int, second: int, payload: memoryview) -> None:
+    def _hand(
+        self, channel: Channel, type_: BulkType, handle: int, first: int, second: int, payload: memoryview
+    ) -> None:
+        link = channel.link
+        is_background = channel.is_background or channel.content_id in self._context.background
         header = blocks.encode_header(type_, handle, first, second, self.load_kib)
         link.path.sent(HEADER_BYTES + len(payload), self._context.now)
-        self._context.commands.append(SendBulk(link.group, link.peer, (header, payload)))
+        self._context.commands.append(SendBulk(link.group, link.peer, (header, payload), is_background))
 
     @property
     def load_kib(self) -> int:

@@ -74,10 +74,16 @@ def _members_noted(db: Database) -> None:
     db.execute("UPDATE members SET noted_at = CAST(strftime('%s', 'now') AS REAL)")
 
 
+def _background(db: Database) -> None:
+    # Whether it gives way to all other traffic.
+    db.execute("ALTER TABLE downloads ADD COLUMN background INTEGER NOT NULL DEFAULT 0")
+
+
 _STEPS: dict[str, Callable[[Database], None]] = {
     "0001_first": _first,
     "0002_downloads_begin": _downloads_begin,
     "0003_members_noted": _members_noted,
+    "0004_background": _background,
 }
 
 

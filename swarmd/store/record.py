@@ -38,6 +38,9 @@ class DownloadRecord(Metadata):
     def set_paused(self, is_paused: bool) -> None:
         self._update(paused=is_paused)
 
+    def set_background(self, is_background: bool) -> None:
+        self._update(background=is_background)
+
     def set_group(self, group_id: GroupId) -> None:
         """Where it is fetched after the next start."""
         self._update(group_id=group_id)

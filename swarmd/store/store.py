@@ -57,6 +57,8 @@ class DownloadRequest:
     group_id: GroupId | None = None
     overwrite: bool = False
     """Replace a file of that name at the end. Folders are never replaced."""
+    background: bool = False
+    """It gives way to all other traffic."""
 
 
 class Store:
@@ -188,6 +190,7 @@ class Store:
                 order=request.order,
                 overwrite=request.overwrite,
                 created_at=int(self._clock.wall() * 1000),
+                background=request.background,
             )
             self._library.downloads.add(row)
             download = self._downloads[row.id] = Download(self._library, row)

@@ -30,7 +30,12 @@ MAX_FLOWS = 16_384  # each way: three flows for each of the 4,096 groups two pee
 
 
 class Priority(IntEnum):
-    """Eight levels, strict between levels and fair inside one (RFC 7016 appendix, zenomt's `Priority`)."""
+    """Eight levels, strict between levels and fair inside one (RFC 7016 appendix, zenomt's `Priority`).
+
+    BACKGROUND is more than the last level of its session: while nothing but flows of it carries bulk, the session gives
+    way to whatever else uses the path (LEDBAT++ over UDP; over TCP where the kernel lets us choose, see `net.tcp`).
+    BULK is what carries much and is waited for; levels above it carry little (requests, membership, messages).
+    """
 
     BACKGROUND = 0
     BULK = 1
@@ -151,6 +156,15 @@ class Session(Protocol):
 
     def send(self, flow: int, parts: Sequence[Buffer]) -> None:
         """Queue one message. The buffers are read later and must not change until they are sent."""
+        ...
+
+    def set_priority(self, flow: int, priority: Priority) -> None:
+        """Another level for this flow of ours and all that waits in it. LocalError when there is no such flow."""
+        ...
+
+    @property
+    def is_background(self) -> bool:
+        """Whether what it sends now gives way to other traffic of the path: only background flows carry bulk."""
         ...
 
     def close_flow(self, flow: int) -> None: ...

@@ -17,6 +17,7 @@ from enum import Enum
 
 from swarmd.core.addresses import Address
 
+BEST_GRADE = 3  # near, and by what is preferred there
 RTT_MARGIN = 0.005  # seconds: less is noise
 RTT_SHARE = 0.2  # of the longer one; the smoothed round trip of a busy line moves by as much
 _NETWORK_BITS = 64  # of IPv6: one link (RFC 4291 §2.5.4)
@@ -42,11 +43,17 @@ class Path:
 
 
 def is_near(address: Address, own: Collection[Address] = ()) -> bool:
-    """Whether it is on this machine or its network, as far as an address tells. `own`: this node's addresses.
+    """Whether it is on this machine or its network, as far as an address tells. `own`: this node's addresses; without
+    any, each private address may be near.
 
-    Public IPv4 addresses never are: hosts that are neighbours in number may be anywhere.
+    Public IPv4 addresses never are: hosts that are neighbours in number may be anywhere. Nor is a private address for
+    a node that has none itself, like a rented server: those that its peers tell of are of their networks.
     """
-    return address.is_private or any(_is_same_link(address, each) for each in own)
+    if address.is_loopback:
+        return True
+    if address.is_private:
+        return not own or any(each.is_private and each.is_ipv6 is address.is_ipv6 for each in own)
+    return any(_is_same_link(address, each) for each in own)
 
 
 def preferred_kind(address: Address, own: Collection[Address] = ()) -> Kind:
@@ -55,16 +62,17 @@ def preferred_kind(address: Address, own: Collection[Address] = ()) -> Kind:
 
 def is_better(new: Path, old: Path, own: Collection[Address] = ()) -> bool:
     """Whether a session is worth moving from `old` to `new`. Never both ways round; neither when they are alike."""
-    ranks = _rank(new, own), _rank(old, own)
-    if ranks[0] != ranks[1]:
-        return ranks[0] > ranks[1]
+    grades = grade(new, own), grade(old, own)
+    if grades[0] != grades[1]:
+        return grades[0] > grades[1]
     if new.rtt is None or old.rtt is None:
         return False
     return new.rtt < old.rtt - max(RTT_MARGIN, RTT_SHARE * old.rtt)
 
 
-def _rank(path: Path, own: Collection[Address]) -> tuple[bool, bool]:
-    return is_near(path.address, own), path.kind is preferred_kind(path.address, own)
+def grade(path: Path, own: Collection[Address] = ()) -> int:
+    """How good it is before anything is measured: the greater the better."""
+    return 2 * is_near(path.address, own) + (path.kind is preferred_kind(path.address, own))
 
 
 def _is_same_link(one: Address, other: Address) -> bool:

@@ -2,10 +2,10 @@
 
 Both ends must decide alike without asking, although they may see the sessions open in different orders. Sessions opened
 within GLARE_PERIOD of each other are a glare: both have called at once, or one has called several addresses of the
-other, or by both transports. Then the order is one that both ends know: first those by the transport that is preferred
-between these two (`transport.paths`), among them those that the lower peer ID has started, among them the lowest
-handshake hash. Later the newer one is kept: whoever calls again has lost the older one (a restart, a changed address),
-or has found a better way.
+other, or by both transports. Then the order is one that both ends know: first those by the better path (a near address
+before a far one, then the transport that is preferred there: `transport.paths`), among them those that the lower peer
+ID has started, among them the lowest handshake hash. Later the newer one is kept: whoever calls again has lost the
+older one (a restart, a changed address), or has found a better way.
 
 Not decided alike are two sessions whose distance is GLARE_PERIOD for one end and a little less for the other; both may
 then end, and whoever called calls again.
@@ -32,7 +32,7 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class _Open:
     key: int
-    rank: tuple[bool, bool, bytes]
+    rank: tuple[int, bool, bytes]
     opened_at: float
 
 
@@ -62,15 +62,15 @@ class SessionTable:
         we_started: bool,
         handshake_hash: bytes,
         now: float,
-        is_preferred: bool = True,
+        grade: int = 0,
     ) -> tuple[Verdict, int | None]:
         """What to do with a session that has just opened; with it the key of the one to close in its favour.
 
-        `is_preferred`: it runs over the transport that is the better one between these two, which both ends see alike.
+        `grade`: how good its path is, greater for better, which both ends see alike (`paths.grade`).
         """
         if peer == self._own_id:
             return Verdict.IS_SELF, None
-        new = _Open(key, (not is_preferred, we_started != (self._own_id < peer), handshake_hash), now)
+        new = _Open(key, (-grade, we_started != (self._own_id < peer), handshake_hash), now)
         old = self._open.get(peer)
         if old is None:
             if len(self._open) >= self._max_sessions:

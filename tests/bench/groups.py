@@ -11,8 +11,8 @@ import tracemalloc
 from swarmd.groups.catalogue import Catalogue
 from swarmd.groups.records import Record
 from tests.groups.builders import WALL, record, spec
+from tests.groups.net import Net
 from tests.groups.simulation import Simulation
-from tests.groups.test_exchange import Net
 
 PUBLISHERS, SHARES_EACH = 5, 2000
 MEMBERS = 100
@@ -36,7 +36,7 @@ def bench_decoding(records: list[Record]) -> None:
     tracemalloc.start()
     catalogue = Catalogue(spec())
     for data in encoded:
-        catalogue.restore(catalogue.decode(data), WALL)
+        catalogue.restore(data, WALL)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     began = cpu()

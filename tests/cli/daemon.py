@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swarmd.control import records, schema
+from swarmd.control import messaging, records, schema
 from swarmd.control.dispatch import Caller, Handler, bind
 from tests.control.records import peer, transfer
 from tests.control.serving import serving
@@ -40,6 +40,42 @@ GROUP = records.Group(
     connected=2,
     shares=1,
     joined_at=1_700_000_000_000,
+)
+TRAFFIC = records.Traffic(
+    data_received_bytes=10_000_000,
+    data_sent_bytes=0,
+    control_received_bytes=5_000,
+    control_sent_bytes=4_000,
+    data_received_rate=1e6,
+    data_sent_rate=0.0,
+    control_received_rate=500.0,
+    control_sent_rate=400.0,
+)
+GROUP_INFO = records.GroupInfo(
+    **{name: getattr(GROUP, name) for name in GROUP.__struct_fields__},
+    restrict_post=False,
+    address="a" * 64,
+    coverage_from="9" * 64,
+    coverage_to="b" * 64,
+    estimated_members=4,
+    receive_mode=None,
+    neighbours=[
+        records.Neighbour(
+            peer_id=PEER_ID, address="b" * 64, path="udp 192.0.2.1:7450", latency_s=0.0123, linked_s=65.0, reason="ring"
+        ),
+        records.Neighbour(peer_id="q" * 52, address="c" * 64, path=None, latency_s=None, linked_s=5.0, reason=None),
+    ],
+    traffic={"replication": TRAFFIC},
+)
+POST = messaging.Post(
+    group_id=GROUP_ID,
+    group_name="films",
+    message_id="e" * 64,
+    author=PEER_ID,
+    own=True,
+    posted_at=1_700_000_000_000,
+    text="hello",
+    data=None,
 )
 SHARE = records.Share(
     ticket=TICKET,
@@ -105,7 +141,7 @@ _ANSWERS: dict[schema.Method[Any, Any], records.Result] = {
     schema.GROUP_CREATE: records.GroupCreated(ticket=TICKET, **{k: getattr(GROUP, k) for k in GROUP.__struct_fields__}),
     schema.GROUP_JOIN: GROUP,
     schema.GROUP_LIST: records.Groups(groups=[GROUP]),
-    schema.GROUP_SHOW: GROUP,
+    schema.GROUP_SHOW: GROUP_INFO,
     schema.GROUP_MEMBERS: records.Members(
         members=[
             records.Member(peer_id=PEER_ID, own=True, connected=True, addresses=["192.0.2.1:7450"], heard_s=None),
@@ -116,6 +152,15 @@ _ANSWERS: dict[schema.Method[Any, Any], records.Result] = {
     schema.GROUP_LEAVE: records.GroupLeft(group_id=GROUP_ID, name="films"),
     schema.PEER_ADD: peer(7450),
     schema.PEER_LIST: records.Peers(peers=[peer(7450)]),
+    schema.METRICS: records.Metrics(text="# TYPE swarmd_sessions gauge\nswarmd_sessions 2\n"),
+    messaging.POST: POST,
+    messaging.POSTS: messaging.Posts(posts=[POST]),
+    messaging.SEND: messaging.Sent(result="sent"),
+    messaging.REPLY: messaging.Sent(result="sent"),
+    messaging.RECEIVE: messaging.Sent(result="sent"),
+    messaging.ROUTE: messaging.Routed(
+        peer_id=PEER_ID, address="b" * 64, hops=2, rtt_s=0.0456, replied=False, text=None, data=None
+    ),
 }
 
 

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from swarmd import __version__
-from swarmd.control import records, schema
+from swarmd.control import messaging, records, schema
+from swarmd.control.dispatch import Caller
 from swarmd.control.failures import error_of
 from swarmd.control.schema import NoParams
 from tests.cli.conftest import Swarm
@@ -23,6 +24,7 @@ from tests.cli.daemon import (
     EVIL,
     GROUP,
     GROUP_ID,
+    GROUP_INFO,
     LISTING,
     PEER_ID,
     SHARE,
@@ -62,6 +64,16 @@ COMMANDS: list[tuple[list[str], schema.Method[Any, Any], schema.Params]] = [
     (["group", "leave", "films"], schema.GROUP_LEAVE, schema.GroupParams(group="films")),
     (["peer", "add", "192.0.2.1:7450"], schema.PEER_ADD, schema.PeerAddParams(address="192.0.2.1:7450")),
     (["peer", "list"], schema.PEER_LIST, NoParams()),
+    (["metrics"], schema.METRICS, NoParams()),
+    (["post", "films", "hello"], messaging.POST, messaging.PostParams(group="films", text="hello")),
+    (["route", "films", PEER_ID, "hello", "--timeout", "3"], messaging.ROUTE,
+     messaging.RouteParams(group="films", address=PEER_ID, text="hello", timeout_s=3.0)),
+    (["group", "invite", "films", "--poster", PEER_ID], schema.GROUP_INVITE,
+     schema.GroupInviteParams(group="films", poster=PEER_ID)),
+    (["group", "create", "chat", "--posting", "--routing", "--no-replication", "--no-lan", "--no-peers",
+      "--restrict-post"], schema.GROUP_CREATE,
+     schema.GroupCreateParams(name="chat", posting=True, routing=True, replication=False, lan=False, peers=False,
+                              restrict_post=True)),
 ]  # fmt: skip
 
 each_command = pytest.mark.parametrize(
@@ -119,7 +131,8 @@ def test_errors(
 
 def test_every_method_but_gets_own_is_covered() -> None:
     of_get = {"get", "transfer.wait", "transfer.read", "subscribe", "version"}
-    assert {method.name for _, method, _ in COMMANDS} == schema.METHODS.keys() - of_get
+    of_programs = {"posts", "send", "reply", "receive"}
+    assert {method.name for _, method, _ in COMMANDS} == schema.METHODS.keys() - of_get - of_programs
 
 
 def test_the_keys_that_scripts_rely_on(swarm: Swarm) -> None:
@@ -201,11 +214,27 @@ def test_ls_marks_own_shares_that_are_not_served(daemon: Daemon, swarm: Swarm) -
     assert "not served" not in third
 
 
+def test_ls_comes_in_parts_and_is_put_out_whole(daemon: Daemon, swarm: Swarm) -> None:
+    parts: dict[str | None, tuple[int, str | None]] = {None: (30, "one"), "one": (10, "two"), "two": (20, None)}
+
+    async def part(params: schema.LsParams, caller: Caller) -> records.Listings:
+        created_at, following = parts[params.after]
+        shares = [msgspec.structs.replace(LISTING, name=f"{created_at}", created_at=created_at)]
+        return records.Listings(shares=shares, next=following)
+
+    daemon.on(schema.LS, part)
+    found = json.loads(swarm("ls", "--group", "films", "--json").out)
+    assert [each["name"] for each in found["shares"]] == ["10", "20", "30"]
+    assert found.keys() == {"shares"}
+    assert daemon.calls == [schema.LsParams(group="films", after=after) for after in (None, "one", "two")]
+
+
 def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Result]]:
     evil = transfer(id=EVIL, name=EVIL, group_name=EVIL, target=EVIL, error=records.Failure(code="x", message=EVIL))
     waiting = transfer(name=EVIL, waiting=records.Waiting(code="x", text=EVIL, since_s=9))
     listing = msgspec.structs.replace(LISTING, name=EVIL, group_name=EVIL, path=EVIL)
     group = msgspec.structs.replace(GROUP, name=EVIL, capabilities=[EVIL])
+    info = msgspec.structs.replace(GROUP_INFO, name=EVIL, capabilities=[EVIL])
     member = records.Member(peer_id=PEER_ID, own=False, connected=True, addresses=[EVIL], heard_s=1)
     connected = msgspec.structs.replace(peer(1), address=EVIL, groups=[EVIL], error=EVIL)
     status = msgspec.structs.replace(STATUS, notes=[EVIL], listen=[EVIL], state_dir=EVIL, active=[waiting])
@@ -217,7 +246,7 @@ def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Re
         (["ls"], schema.LS, records.Listings(shares=[listing])),
         (["unshare", "x"], schema.UNSHARE, records.Unshared(name=EVIL, content_id="c", group_id="g")),
         (["group", "list"], schema.GROUP_LIST, records.Groups(groups=[group])),
-        (["group", "show", "x"], schema.GROUP_SHOW, group),
+        (["group", "show", "x"], schema.GROUP_SHOW, info),
         (["group", "join", "x"], schema.GROUP_JOIN, group),
         (["group", "leave", "x"], schema.GROUP_LEAVE, records.GroupLeft(group_id="g" * 52, name=EVIL)),
         (["group", "members", "x"], schema.GROUP_MEMBERS, records.Members(members=[member])),

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmd.control import records, schema
+from swarmd.control import messaging, records, schema
 from swarmd.control.dispatch import Dispatcher
+from swarmd.control.method import Method, Params
 from swarmd.control.wire import Request
 from swarmd.core.errors import InvalidArgument
 
 
 def test_every_method_of_the_module_is_in_the_table() -> None:
-    defined = [value for value in vars(schema).values() if isinstance(value, schema.Method)]
+    modules = (schema, messaging)
+    defined = [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
     assert len(defined) > 20
     assert {method.name: method for method in defined} == schema.METHODS
 
@@ -27,9 +29,11 @@ def test_every_params_and_result_is_used_by_a_method_or_in_one() -> None:
         used |= {method.params, method.result, *([method.progress] if method.progress else [])}
     used |= set(schema.EVENTS.values())
     parts = {records.Failure, records.Source, records.Waiting, records.Member, records.Event, records.Lost}
-    for module, base in ((schema, schema.Params), (records, records.Result)):
-        found = {each for each in vars(module).values() if isinstance(each, type) and issubclass(each, base)}
-        assert found - used - parts == {base}
+    parts |= {records.Neighbour, records.Traffic}
+    bases = {Params, records.Result, messaging.MessageParams}
+    for module in (schema, messaging, records):
+        found = {each for each in vars(module).values() if isinstance(each, type) and issubclass(each, tuple(bases))}
+        assert found - used - parts <= bases
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,8 @@ def test_results_survive_the_wire(method: schema.Method[Any, Any]) -> None:
 def test_the_schema_has_the_records_too() -> None:
     own = {name for name, value in vars(records).items() if getattr(value, "__module__", None) == records.__name__}
     assert own <= set(schema.__all__)
-    assert all(getattr(schema, name) is getattr(records, name) for name in schema.__all__)
+    others = {"Method", "NoParams", "Params"}
+    assert all(getattr(schema, name) is getattr(records, name) for name in set(schema.__all__) - others)
 
 
 def test_results_may_grow() -> None:

@@ -71,7 +71,7 @@ def test_a_request_as_bytes() -> None:
     line = wire.encode_request(5, "get", GetParams(source="x", target_dir="/tmp"))
     assert line == (
         b'{"jsonrpc":"2.0","id":5,"method":"get","params":{"source":"x","target_dir":"/tmp",'
-        b'"order":"rarest","group":null,"overwrite":false}}\n'
+        b'"order":"rarest","group":null,"overwrite":false,"background":null}}\n'
     )
     assert wire.decode_request(line).id == 5
 

@@ -48,6 +48,7 @@ upload = "1 MiB/s"
 
 [limits.groups."a.b c"]
 download = "20 Mbit/s"
+background = true
 
 [discovery]
 mdns = false
@@ -124,7 +125,7 @@ def test_a_file_with_every_key(place: Place) -> None:
     assert config.limits.max_sessions == 64
     assert config.limits.groups == {
         "films": GroupLimits(upload=Rate(1 << 20)),
-        "a.b c": GroupLimits(download=Rate(2_500_000)),
+        "a.b c": GroupLimits(download=Rate(2_500_000), background=True),
     }
     assert not config.discovery.mdns
     assert config.discovery.bootstrap == (
@@ -253,6 +254,7 @@ def test_every_mistake_is_named_at_once(place: Place) -> None:
         ("groups = 3", "must be a table"),
         ("groups.films = 3", '"films": 3 is not a table'),
         ("groups.films.uploads = 3", '"films": unknown key uploads; did you mean upload'),
+        ("groups.films.background = 1", "films"),
         ('groups.films.upload = "x"', "\"films\": 'x' is not a rate"),
     ],
 )
@@ -347,7 +349,7 @@ def test_the_manual_shows_every_key_as_it_is(place: Place) -> None:
     place.file.write_text(block.replace('group = "swarmd"', 'group = "root"'))
     loaded = place.load()
     assert set(loaded.origins.values()) == {str(place.file)}
-    assert loaded.config.limits.groups == {"films": GroupLimits(upload=Rate(1 << 20))}
+    assert loaded.config.limits.groups == {"films": GroupLimits(upload=Rate(1 << 20), background=True)}
 
 
 def test_what_is_in_force_reads_as_the_same_configuration(place: Place, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from swarmd.core.addresses import Address
 from swarmd.core.clock import ManualClock
 from swarmd.core.errors import LocalError, Unreachable
-from swarmd.core.ids import PeerId
+from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import SeededRng
 from swarmd.daemon import dialer as dialer_module
 from swarmd.daemon.dialer import MAX_NAMED, Dialer
@@ -29,17 +29,25 @@ class Source:
 
     waiting: list[Candidate] = field(default_factory=list)
     told: list[Word] = field(default_factory=list)
+    reasons: dict[Address, str] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def candidates(self, now: float) -> Iterable[Candidate]:
         given, self.waiting = self.waiting, []
         return given
 
+    def addresses(self, peer: PeerId, groups: Iterable[GroupId]) -> Iterable[Address]:
+        return ()
+
     def dial_failed(self, address: Address, now: float, reason: str) -> None:
+        self.reasons[address] = reason
         self._tell("failed", address)
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
         self._tell(f"answered by {peer.short}", address)
+
+    def dial_called_off(self, address: Address, now: float) -> None:
+        self._tell("called off", address)
 
     def address_is_own(self, address: Address) -> None:
         self._tell("own", address)
@@ -102,10 +110,10 @@ def unused_address() -> Address:
 async def test_candidates_are_called_and_the_results_told(scene: Scene) -> None:
     nobody = unused_address()
     scene.source.waiting = [
-        Candidate(scene.far.peer_id, scene.far.address),
-        Candidate(None, scene.other.address),
-        Candidate(None, nobody),
-        Candidate(None, scene.near.address),
+        Candidate(scene.far.peer_id, (scene.far.address,)),
+        Candidate(None, (scene.other.address,)),
+        Candidate(None, (nobody,)),
+        Candidate(None, (scene.near.address,)),
     ]
     scene.tick()
     await scene.source.until_told(
@@ -119,7 +127,7 @@ async def test_candidates_are_called_and_the_results_told(scene: Scene) -> None:
 
 
 async def test_another_peer_than_the_one_wanted_is_a_failure(scene: Scene) -> None:
-    scene.source.waiting = [Candidate(scene.far.peer_id, scene.other.address)]
+    scene.source.waiting = [Candidate(scene.far.peer_id, (scene.other.address,))]
     scene.tick()
     await scene.source.until_told(("failed", scene.other.address))
 
@@ -128,30 +136,86 @@ async def test_whom_we_are_connected_with_is_not_called(scene: Scene) -> None:
     """And that counts as a success, so that the group does not wait for a result until it gives up."""
     await scene.near.dial(scene.far)
     elsewhere = unused_address()
-    scene.source.waiting = [Candidate(scene.far.peer_id, elsewhere)]
+    scene.source.waiting = [Candidate(scene.far.peer_id, (elsewhere,))]
     scene.tick()
     assert not scene.dialer.is_dialing(elsewhere)
     assert scene.source.told == [(f"answered by {scene.far.peer_id.short}", elsewhere)]
 
 
+async def test_of_several_addresses_one_counts_as_answered(scene: Scene) -> None:
+    """The one that the session leads to, if it is among them."""
+    await scene.near.dial(scene.far)
+    first, last = unused_address(), unused_address()
+    scene.source.waiting = [Candidate(scene.far.peer_id, (first, scene.far.address, last))]
+    scene.tick()
+    answer = f"answered by {scene.far.peer_id.short}"
+    assert scene.source.told == [("called off", first), (answer, scene.far.address), ("called off", last)]
+
+
 async def test_a_dead_address_does_not_keep_the_next_one_waiting(scene: Scene) -> None:
+    """It costs a quarter of a second, and is neither reached nor missed."""
     with silent_server() as dead:
         first = Address.of_socket(dead.getsockname())
-        scene.source.waiting = [Candidate(scene.far.peer_id, first)]
+        scene.source.waiting = [Candidate(scene.far.peer_id, (first, scene.far.address))]
         scene.tick()
-        scene.source.waiting = [Candidate(scene.far.peer_id, scene.far.address)]
-        scene.tick(1.0)
         await scene.near.linked(scene.far, scene.group)
-        await scene.source.until_told((f"answered by {scene.far.peer_id.short}", scene.far.address))
-        async with asyncio.timeout(PATIENCE):
-            while scene.dialer.is_dialing(first):  # noqa: ASYNC110 (nobody is wanted there any more; no event says so)
-                await asyncio.sleep(0)
+        answer = f"answered by {scene.far.peer_id.short}"
+        await scene.source.until_told((answer, scene.far.address), ("called off", first))
+        assert not scene.dialer.is_dialing(first)
+
+
+async def test_a_better_candidate_ends_the_race_that_hangs(scene: Scene) -> None:
+    with silent_server() as dead:
+        first = Address.of_socket(dead.getsockname())
+        scene.source.waiting = [Candidate(scene.far.peer_id, (first,))]
+        scene.tick()
+        scene.source.waiting = [Candidate(scene.far.peer_id, (first, scene.far.address))]
+        scene.tick(1.0)
+        answer = f"answered by {scene.far.peer_id.short}"
+        await scene.source.until_told((answer, scene.far.address), ("called off", first))
+        assert not scene.dialer.is_dialing(first)
+
+
+async def test_each_address_that_fails_is_told_at_once(scene: Scene) -> None:
+    """So that it may be tried again while others hang."""
+    refused = unused_address()
+    with silent_server() as dead:
+        hangs = Address.of_socket(dead.getsockname())
+        scene.source.waiting = [Candidate(scene.far.peer_id, (hangs, refused, scene.other.address))]
+        scene.tick()
+        await scene.source.until_told(("failed", refused), ("failed", scene.other.address))
+        assert scene.dialer.is_dialing(hangs)
+        assert not scene.dialer.is_dialing(refused) and not scene.dialer.is_dialing(scene.other.address)
+        assert "another node than the one asked for" in scene.source.reasons[scene.other.address]
+        assert "refused" in scene.source.reasons[refused]
+        await scene.dialer.stop()
+    assert ("called off", hangs) in scene.source.told
+
+
+async def test_an_address_of_our_own_among_those_of_a_peer(scene: Scene) -> None:
+    """Two networks with the same numbers: the others are tried all the same."""
+    scene.source.waiting = [Candidate(scene.far.peer_id, (scene.near.address, scene.far.address))]
+    scene.tick()
+    await scene.near.linked(scene.far, scene.group)
+    answer = f"answered by {scene.far.peer_id.short}"
+    await scene.source.until_told((answer, scene.far.address), ("failed", scene.near.address))
+
+
+async def test_who_refuses_has_answered_for_all_its_addresses(scene: Scene) -> None:
+    """So that it is not asked at the next one right after. Here we refuse it ourselves, after it broke a protocol."""
+    second = scene.far.peers.open_listener(Address("127.0.0.1", 0))
+    scene.far.peers.listen([second])
+    scene.near.peers.penalise(scene.far.peer_id, 100, "a fault")
+    scene.source.waiting = [Candidate(scene.far.peer_id, (scene.far.address, second.address))]
+    scene.tick()
+    await scene.source.until_told(("failed", scene.far.address), ("failed", second.address))
+    assert scene.source.reasons[second.address].startswith(str(scene.far.address))
 
 
 async def test_two_addresses_of_one_node_end_in_one_session(scene: Scene) -> None:
     second = scene.far.peers.open_listener(Address("127.0.0.1", 0))
     scene.far.peers.listen([second])
-    scene.source.waiting = [Candidate(None, scene.far.address), Candidate(None, second.address)]
+    scene.source.waiting = [Candidate(None, (scene.far.address,)), Candidate(None, (second.address,))]
     scene.tick()
     answer = f"answered by {scene.far.peer_id.short}"
     await scene.source.until_told((answer, scene.far.address), (answer, second.address))
@@ -164,10 +228,11 @@ async def test_an_address_is_called_by_one_attempt_at_a_time_and_not_too_many_at
     servers = [silent_server() for _ in range(dialer_module._MAX_DIALS + 5)]
     addresses = [Address.of_socket(server.getsockname()) for server in servers]
     for _ in range(3):
-        scene.source.waiting = [Candidate(None, address) for address in addresses]
+        scene.source.waiting = [Candidate(None, (address,)) for address in addresses]
         scene.tick()
         await asyncio.sleep(0)
     assert sum(map(scene.dialer.is_dialing, addresses)) == dialer_module._MAX_DIALS
+    assert scene.source.told == [("called off", address) for address in addresses[-5:]] * 3, "no room, and no failure"
     await scene.dialer.stop()
     assert not any(map(scene.dialer.is_dialing, addresses))
     for server in servers:
@@ -251,6 +316,28 @@ async def test_a_call_of_the_users_and_the_timer_are_one_attempt(scene: Scene) -
             server.accept()
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result).__mro__[1] for result in results] == [Unreachable, Unreachable]
+
+
+async def test_naming_an_address_that_is_being_tried_for_somebody(scene: Scene) -> None:
+    """Who is looked for there may be reached elsewhere; the user asked about this address."""
+    second = scene.far.peers.open_listener(Address("127.0.0.1", 0))
+    scene.far.peers.listen([second])
+    scene.source.waiting = [Candidate(scene.far.peer_id, (scene.far.address, second.address))]
+    scene.tick()
+    assert scene.dialer.is_dialing(second.address)
+    assert await scene.dialer.dial_named(second.address) == scene.far.peer_id
+    await scene.near.linked(scene.far, scene.group)
+    assert len(scene.near.peers.connections()) == 1
+
+
+async def test_a_call_of_the_users_ends_with_the_daemon(scene: Scene) -> None:
+    with silent_server() as server:
+        address = Address.of_socket(server.getsockname())
+        call = asyncio.create_task(scene.dialer.dial_named(address))
+        await asyncio.sleep(0)
+        await scene.dialer.stop()
+        with pytest.raises(Unreachable, match="stopping"):
+            await call
 
 
 async def test_naming_whom_we_are_connected_with_is_no_error(scene: Scene) -> None:

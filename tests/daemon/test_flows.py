@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from swarmd.core.errors import RemoteError
 from swarmd.core.ids import GroupId
-from swarmd.daemon.flows import PRIORITIES, FlowKind, decode_metadata, encode_metadata
-from swarmd.transport.api import MAX_METADATA_BYTES
+from swarmd.daemon.flows import PRIORITIES, BulkFlow, FlowKind, decode_metadata, encode_metadata
+from swarmd.transport.api import MAX_METADATA_BYTES, Priority
 
 GROUP = GroupId(bytes(range(32)))
 
@@ -46,3 +46,26 @@ def test_the_proof_goes_before_everything_and_bulk_after() -> None:
     order = sorted(FlowKind, key=PRIORITIES.__getitem__)
     assert order[0] is FlowKind.BULK and order[-1] is FlowKind.JOIN
     assert len(set(PRIORITIES.values())) == len(FlowKind)
+
+
+def bulk_flow(*, is_group_background: bool = False) -> BulkFlow:
+    return BulkFlow(1, GROUP, Priority.BULK, is_group_background=is_group_background)
+
+
+def test_blocks_are_as_pressing_as_the_last_that_is_waited_for() -> None:
+    flow = bulk_flow()
+    flow.handed(100, is_background=True)
+    assert flow.wanted_priority() is Priority.BACKGROUND
+    flow.handed(50, is_background=False)
+    flow.handed(30, is_background=True)
+    for left, priority in ((100, Priority.BULK), (50, Priority.BACKGROUND), (30, Priority.BULK)):
+        flow.left(left)
+        assert flow.wanted_priority() is priority, "nothing on its way: as it was at first"
+
+
+def test_in_a_background_group_all_blocks_give_way() -> None:
+    flow = bulk_flow(is_group_background=True)
+    flow.handed(50, is_background=False)
+    assert flow.wanted_priority() is Priority.BACKGROUND
+    flow.is_group_background = False
+    assert flow.wanted_priority() is Priority.BULK

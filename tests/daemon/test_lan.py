@@ -45,7 +45,7 @@ class Watcher:
 @pytest.fixture
 async def watcher(tmp_path: Path) -> AsyncIterator[Watcher]:
     member = Member(tmp_path, ManualClock(1000.0, 1.7e9))
-    yield Watcher(member, await member.memberships.create("films", restrict_publish=False))
+    yield Watcher(member, await member.memberships.create("films"))
     await member.close()
 
 

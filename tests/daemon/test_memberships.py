@@ -83,6 +83,8 @@ class Member:
         (self.linked.add if joined else self.linked.discard)(peer)
         self.changed.set()
 
+    def service_event(self, group: GroupId, event: object) -> None: ...
+
     def work_due(self) -> None:
         self.is_due.set()
 
@@ -113,7 +115,7 @@ async def members(tmp_path: Path) -> AsyncIterator[list[Member]]:
 
 
 async def all_in_one_group(members: list[Member]) -> GroupSpec:
-    spec = members[0].memberships.spec(await members[0].memberships.create("films", restrict_publish=False))
+    spec = members[0].memberships.spec(await members[0].memberships.create("films"))
     for member in members[1:]:
         await member.memberships.join(spec, [], None)
     return spec

@@ -16,7 +16,7 @@ from swarmd.core.errors import LocalError, NotFound
 from swarmd.core.ids import ContentId, GroupId
 from swarmd.core.rng import SystemRng
 from swarmd.daemon.chronicle import COMPLAINT_PERIOD, RETRY_PERIOD
-from swarmd.daemon.memberships import _TIDY_PERIOD
+from swarmd.daemon.trials import RETRY_PERIOD as TRIAL_RETRY_PERIOD
 from swarmd.groups.authorisation import NEVER, Right
 from swarmd.groups.contacts import Contact
 from swarmd.groups.groupspec import Capability, GroupSpec
@@ -81,11 +81,11 @@ async def test_groups_that_cannot_be_written_are_not_joined(pair: tuple[Member, 
     first, second = pair
     spec = make_group("films")
     contact = Contact(second.identity.peer_id, (second.address,))
-    await refused(first, lambda: first.memberships.create("y", restrict_publish=True))
+    await refused(first, lambda: first.memberships.create("y", restricted=Right.PUBLISH))
     await refused(first, lambda: first.memberships.join(spec, [contact], None))
     assert len(first.memberships) == 0
     assert first.memberships.candidates(1000.0) == []
-    await first.memberships.create("y", restrict_publish=True)
+    await first.memberships.create("y", restricted=Right.PUBLISH)
     await first.memberships.join(spec, [contact], None)
     assert await rows(first) == list(first.memberships.all())
     (member,) = await first.ledger.run(lambda: first.store.members.rows(spec.group_id))
@@ -94,7 +94,7 @@ async def test_groups_that_cannot_be_written_are_not_joined(pair: tuple[Member, 
 
 async def test_a_group_that_cannot_be_deleted_is_not_left(pair: tuple[Member, Member]) -> None:
     first, second = pair
-    group = await first.memberships.create("films", restrict_publish=False)
+    group = await first.memberships.create("films")
     await second.memberships.join(first.memberships.spec(group), [], None)
     await second.peers.dial(first.address, first.identity.peer_id)
     await first.until_linked(second)
@@ -108,7 +108,7 @@ async def test_a_group_that_cannot_be_deleted_is_not_left(pair: tuple[Member, Me
 
 async def test_shares_that_cannot_be_written_are_neither_published_nor_withdrawn(pair: tuple[Member, Member]) -> None:
     first, second = pair
-    group = await first.memberships.create("films", restrict_publish=False)
+    group = await first.memberships.create("films")
     await second.memberships.join(first.memberships.spec(group), [], None)
     await second.peers.dial(first.address, first.identity.peer_id)
     await second.until_linked(first)
@@ -126,7 +126,7 @@ async def test_shares_that_cannot_be_written_are_neither_published_nor_withdrawn
 
 async def test_an_authorisation_that_cannot_be_written_does_not_hold(pair: tuple[Member, Member]) -> None:
     first, second = pair
-    group = await first.memberships.create("press", restrict_publish=True)
+    group = await first.memberships.create("press", restricted=Right.PUBLISH)
     membership = first.memberships.get(group)
     assert membership.authority is not None
     await second.memberships.join(membership.spec, [], None)
@@ -142,22 +142,20 @@ async def test_an_authorisation_that_cannot_be_written_does_not_hold(pair: tuple
 
 async def test_a_caller_that_goes_away_leaves_memory_and_database_in_agreement(pair: tuple[Member, Member]) -> None:
     first, _ = pair
-    gone = asyncio.create_task(first.memberships.create("y", restrict_publish=False))
+    gone = asyncio.create_task(first.memberships.create("y"))
     while not first.ledger._submitted:  # noqa: ASYNC110 (it is for this turn that is waited)
         await asyncio.sleep(0)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    group = await first.memberships.create("z", restrict_publish=False)  # has its turn after it
+    group = await first.memberships.create("z")  # has its turn after it
     assert sorted(await rows(first)) == sorted(first.memberships.all())
     assert len(first.memberships) == 2 and group in first.memberships
 
 
 async def test_two_that_make_a_group_of_one_name_at_once_make_one(pair: tuple[Member, Member]) -> None:
     first, _ = pair
-    made = await asyncio.gather(
-        *(first.memberships.create("y", restrict_publish=False) for _ in range(2)), return_exceptions=True
-    )
+    made = await asyncio.gather(*(first.memberships.create("y") for _ in range(2)), return_exceptions=True)
     assert [isinstance(each, GroupId) for each in made] == [True, False]
     assert len(first.memberships) == 1
 
@@ -166,7 +164,7 @@ async def test_what_members_say_is_written_when_it_can_be(
     pair: tuple[Member, Member], caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = pair
-    group = await first.memberships.create("films", restrict_publish=False)
+    group = await first.memberships.create("films")
     await second.memberships.join(first.memberships.spec(group), [], None)
     writable(second, False)
     await second.peers.dial(first.address, first.identity.peer_id)
@@ -191,7 +189,7 @@ async def test_the_end_says_what_could_not_be_saved(
     pair: tuple[Member, Member], caplog: pytest.LogCaptureFixture
 ) -> None:
     first, _ = pair
-    group = await first.memberships.create("films", restrict_publish=False)
+    group = await first.memberships.create("films")
     await first.memberships.publish(group, SONG)
     writable(first, False)
     await first.memberships.stop()
@@ -244,7 +242,7 @@ async def test_a_group_that_cannot_be_left_at_once_is_left_later(pair: tuple[Mem
             raise LocalError("no such folder")
     assert spec.group_id in first.memberships
     writable(first, True)
-    first.clock.advance(_TIDY_PERIOD)
+    first.clock.advance(TRIAL_RETRY_PERIOD)
     first.rest()
     async with asyncio.timeout(PATIENCE):
         while len(first.memberships):  # noqa: ASYNC110 (nothing is told of it here)

@@ -6,6 +6,7 @@ against it as a user would. Nothing here sleeps: readiness is the daemon's READY
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,17 +30,35 @@ EXTRA_ARGUMENTS = tuple(os.environ.get("E2E_ARGUMENTS", "").split())
 """For every daemon of a run: `E2E_ARGUMENTS=--no-tcp python -m pytest tests/e2e` has all of them talk over UDP."""
 
 
+_PORTS = range(16_384, 32_768)
+"""Below those that Linux gives to whoever asks for any port, or calls somebody (`ip_local_port_range`)."""
+_next_ports = itertools.cycle(_PORTS)
+for _ in range(os.getpid() * 61 % len(_PORTS)):
+    next(_next_ports)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now, and that nobody gets by chance while a daemon is restarted."""
+    while True:
+        port = next(_next_ports)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+
+
 class Node:
     """One daemon. Use as a context manager: leaving kills it if it still runs.
 
-    Started again, it listens on the port that it had the first time. `config` is the text of its configuration file.
+    Started again, it listens on the port that it had the first time: one that the system gives to nobody meanwhile.
+    `config` is the text of its configuration file; `listen` nothing leaves the choice to the daemon.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        listen: Sequence[str] = ("127.0.0.1:0",),
+        listen: Sequence[str] | None = None,
         arguments: Sequence[str] = ("--no-mdns",),
         prefix: Sequence[str] = (),
         config: str = "",
@@ -48,7 +68,8 @@ class Node:
         self.state_dir = folder / "state"
         self.socket = folder / "control.sock"
         self.log = folder / "swarmd.log"
-        self._listen, self._arguments, self._prefix = listen, arguments, tuple(prefix)
+        self._listen = (f"127.0.0.1:{free_port()}",) if listen is None else tuple(listen)
+        self._arguments, self._prefix = arguments, tuple(prefix)
         self._process: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self._commands: list[subprocess.Popen[str]] = []

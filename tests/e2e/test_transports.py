@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from swarmd.core.clock import SystemClock
+from swarmd.transport.rtmfp.liveness import SILENCE_TIMEOUT
 from tests.e2e.farm import KIB, MIB, Farm, contents, join, wait_for_bytes, wait_for_progress
 from tests.e2e.nodes import Node, outcome
 
+CLOCK = SystemClock()
 UDP_ONLY = ("--no-mdns", "--no-tcp")
 TCP_ONLY = ("--no-mdns", "--no-udp")
 
@@ -44,7 +47,9 @@ def test_the_seeder_goes_away_and_comes_back_over_udp(farm: Farm) -> None:
     wait_for_bytes(leecher, 512 * KIB)
     seeder.kill_daemon()
     seeder.start()
+    since = CLOCK.monotonic()
     wait_for_progress(leecher, lambda value: value["state"] == "done")
+    assert CLOCK.monotonic() - since < SILENCE_TIMEOUT, "the old session was not waited for"
     assert outcome(command)[0] == 0
     assert (leecher.downloads / "disk.iso").read_bytes() == path.read_bytes()
 

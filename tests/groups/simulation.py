@@ -18,7 +18,7 @@ from swarmd.core.ids import PeerId
 from swarmd.core.rng import SeededRng
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Source
-from swarmd.groups.events import MemberJoined, MemberLeft, PeerFaulted, RecordDropped, RecordStored
+from swarmd.groups.events import LinkReleased, MemberJoined, MemberLeft, PeerFaulted, RecordDropped, RecordStored
 from swarmd.groups.group import Group
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.records import Record
@@ -179,9 +179,10 @@ class Simulation:
         node = self.nodes[number]
         for peer, data in node.group.messages_to_send():
             self._carry(number, self._numbers[peer], data)
-        self._note_events(node)
+        self._note_events(number)
         for candidate in node.group.candidates(self.now):
-            self._dial(number, candidate.address)
+            for address in candidate.addresses:
+                self._dial(number, address)
         deadline = max(node.group.next_deadline(), self.now)
         if deadline != node.timer_at:
             node.timer_at = deadline
@@ -196,7 +197,8 @@ class Simulation:
         self._pump(number)
         assert node.timer_at > self.now, "a deadline that does not pass"
 
-    def _note_events(self, node: Node) -> None:
+    def _note_events(self, number: int) -> None:
+        node = self.nodes[number]
         while (event := node.group.next_event()) is not None:
             match event:
                 case MemberJoined():
@@ -207,10 +209,21 @@ class Simulation:
                     node.records[event.record.key] = event.record
                 case RecordDropped():
                     del node.records[event.record.key]
+                case LinkReleased():
+                    self._release(number, self._numbers[event.peer_id])
                 case PeerFaulted():
                     self.faults.append(event.reason)
                 case _:
                     pass
+
+    def _release(self, number: int, other: int) -> None:
+        """Closed in order: what was said before arrives."""
+        if (latency := self._links.get(frozenset((number, other)))) is not None:
+            self._at(self.now + latency, lambda: self._cut_if_same(number, other, latency))
+
+    def _cut_if_same(self, one: int, other: int, latency: float) -> None:
+        if self._links.get(frozenset((one, other))) == latency:
+            self.cut(one, other)
 
     def _carry(self, sender: int, receiver: int, data: bytes) -> None:
         latency = self._links.get(frozenset((sender, receiver)))

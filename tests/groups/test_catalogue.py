@@ -13,12 +13,14 @@ from swarmd.groups.authorisation import Authorisation, Authority, Right
 from swarmd.groups.catalogue import TOMBSTONE_PERIOD, Catalogue, Outcome
 from swarmd.groups.groupspec import Capability
 from swarmd.groups.records import Record
+from swarmd.groups.recordtable import decode_held
 
 from .builders import (
     DAY,
     WALL,
     authority,
     catalogue,
+    content_id,
     identity,
     publish_in,
     record,
@@ -261,7 +263,7 @@ def test_the_oldest_tombstones_of_a_publisher_go_first(monkeypatch: pytest.Monke
     made = [tombstone(1, name=f"{seq}", seq=seq) for seq in range(1, 4)]
     held = catalogue(*made[:2])
     assert held.put(made[2], WALL).evicted == (made[0],)
-    assert list(held.digests()) == [made[1].digest, made[2].digest]
+    assert sorted(held.digests) == sorted(each.digest for each in made[1:])
 
 
 def test_too_many_tombstones_go_from_who_has_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,11 +273,87 @@ def test_too_many_tombstones_go_from_who_has_most(monkeypatch: pytest.MonkeyPatc
     assert held.put(tombstone(3), WALL).evicted == (made[0],)
 
 
+def test_where_a_group_is_full_who_has_most_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SHARES", 6)
+    flood = [record(1, name=f"{number}", number=number) for number in range(6)]
+    held = catalogue(*flood)
+    for number in (2, 3):
+        change = held.put(record(number, number=9), WALL)
+        assert (change.outcome, change.evicted) == (Outcome.ADDED, (flood[7 - number],))
+    assert put(held, record(2, name="b")) is Outcome.ADDED
+    assert put(held, record(3, name="b")) is Outcome.ADDED
+    assert put(held, record(3, name="c")) is Outcome.REFUSED, "as many as anybody has, by now"
+    assert put(held, flood[5]) is Outcome.REFUSED
+    assert held.refused == {identity(3).peer_id: 1, identity(1).peer_id: 1}
+    assert [len(held.shares_of(identity(number).peer_id)) for number in (1, 2, 3)] == [2, 2, 2]
+    assert len(held) == len(list(held.digests)) == 6
+
+
+def test_our_own_shares_give_way_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SHARES", 3)
+    own = [record(1, name=f"{number}") for number in range(3)]
+    held = Catalogue(spec(), identity(1).peer_id)
+    for each in own:
+        held.restore(each.encode(), WALL)
+    assert put(held, record(2)) is Outcome.REFUSED
+    assert held.shares_of(identity(1).peer_id) == sorted(own, key=lambda each: each.digest)
+
+
+def test_who_shares_less_than_others_may_publish_in_a_full_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SHARES", 3)
+    held = catalogue(*(record(1, name=f"{number}") for number in range(3)))
+    made, change = publish_in(held, identity(2), share(), None, WALL)
+    assert change.evicted == (record(1, name="2"),)
+    assert held.find(identity(2).peer_id, "disk.iso") == made
+    with pytest.raises(NotAllowed, match="limit"):
+        publish_in(held, identity(2), share("another"), None, WALL)
+
+
+def test_refused_records_are_counted_for_so_many_publishers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SHARES", 0)
+    monkeypatch.setattr(module, "MAX_REFUSED_PUBLISHERS", 2)
+    held = catalogue(*(record(number, name=name) for name in "ab" for number in (1, 2, 3)))
+    assert held.refused == {identity(1).peer_id: 2, identity(2).peer_id: 2}
+
+
+def test_tombstones_that_are_too_many_go_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOMBSTONES_PER_PUBLISHER", 31)
+    made = [tombstone(1, name=f"{n}", wall=WALL + n) for n in range(32)]
+    held = catalogue(*made[:31])
+    assert held.put(made[31], WALL + 99).evicted == tuple(made[:2])
+    assert len(held) == len(list(held.digests)) == 30
+
+
 def test_bounds_do_not_let_a_forgery_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SHARES", 1)
     held = catalogue(record(1))
     assert put(held, replace(record(2), signature=bytes(64))) is Outcome.REFUSED
     assert held.shares() == [record(1)]
+
+
+# looking
+
+
+def test_shares_are_found_by_name_and_by_content() -> None:
+    one, other, third = record(1, number=1), record(2, number=2, wall=WALL - 1), record(3, name="b", number=1)
+    held = catalogue(one, other, third, tombstone(4))
+    assert held.find_shares(name="disk.iso") == [other, one]
+    assert held.find_shares(content_id=content_id(1)) == sorted((one, third), key=lambda each: each.digest)
+    assert held.find_shares(name="b", content_id=content_id(1)) == [third]
+    assert held.find_shares(name="b", content_id=content_id(2)) == []
+    assert held.n_shares == 3
+
+
+def test_all_records_in_pieces() -> None:
+    every = [record(1, name=f"{number}") for number in range(20)] + [tombstone(2)]
+    held, found, after = catalogue(*every), list[Record](), bytes(16)
+    while True:
+        page, reached = held.following(after, 4)
+        found += map(decode_held, page)
+        if reached is None:
+            break
+        after = reached
+    assert found == sorted(every, key=lambda each: each.digest)
 
 
 # restart
@@ -284,8 +362,26 @@ def test_bounds_do_not_let_a_forgery_pass(monkeypatch: pytest.MonkeyPatch) -> No
 def test_restoring_what_was_stored() -> None:
     held = catalogue()
     for each in (record(1), tombstone(2), record(3, seq=4)):
-        assert held.restore(held.decode(each.encode()), WALL).outcome is Outcome.ADDED
-    assert held.restore(record(3, seq=3), WALL).outcome is Outcome.STALE
-    assert held.restore(record(group_id=GroupId(bytes(32)), publisher=5), WALL).outcome is Outcome.REFUSED
-    assert held.restore(tombstone(4), WALL + TOMBSTONE_PERIOD).outcome is Outcome.REFUSED
+        assert held.restore(each.encode(), WALL).outcome is Outcome.ADDED
+    assert held.restore(record(3, seq=3).encode(), WALL).outcome is Outcome.STALE
+    assert held.restore(record(group_id=GroupId(bytes(32)), publisher=5).encode(), WALL).outcome is Outcome.REFUSED
+    assert held.restore(tombstone(4).encode(), WALL + TOMBSTONE_PERIOD).outcome is Outcome.REFUSED
     assert held.shares() == [record(1), record(3, seq=4)] or held.shares() == [record(3, seq=4), record(1)]
+
+
+def test_what_is_damaged_is_not_restored() -> None:
+    held = catalogue()
+    with pytest.raises(RemoteError):
+        held.restore(record().encode()[:-1], WALL)
+    assert len(held) == 0
+
+
+def test_only_our_own_is_left_when_nothing_of_others_can_be_trusted() -> None:
+    held = Catalogue(spec(), identity(1).peer_id)
+    removed = tombstone(1, name="gone")
+    for each in (record(1), removed, record(2), tombstone(3)):
+        held.restore(each.encode(), WALL)
+    held.forget_others()
+    assert sorted(held.digests) == sorted((record(1).digest, removed.digest))
+    assert held.expire(WALL + TOMBSTONE_PERIOD) == [removed]
+    assert put(held, record(2)) is Outcome.ADDED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -22,11 +23,12 @@ from swarmd.groups.addressbook import (
     STRANGER_LIMIT,
 )
 from swarmd.groups.contacts import MAX_ADDRESSES
-from swarmd.groups.dialer import PROOF_PERIOD, STAGGER_PERIOD, Candidate, Dialer, Ended, Source
+from swarmd.groups.dialer import CALL_OFF_PERIOD, PROOF_PERIOD, Candidate, Dialer, Ended, Source
 
 from .builders import peer_id
 
 A, B, C = peer_id(1), peer_id(2), peer_id(3)
+V6 = Address("2001:db8::1", 7927)
 
 
 def at(number: int) -> Address:
@@ -41,13 +43,13 @@ def dialer(**known: Address) -> Dialer:
     return made
 
 
-def ask(made: Dialer, now: float, wanted: int = 9) -> list[Candidate]:
-    return made.candidates(wanted, lambda peer: peer != C, now)
+def ask(made: Dialer, now: float, wanted: Iterable[PeerId] = (A, B, C)) -> list[Candidate]:
+    return made.candidates(wanted, now)
 
 
 def test_each_is_handed_out_once_for_an_attempt() -> None:
     made = dialer(a=at(1), b=at(2))
-    assert set(ask(made, 0.0)) == {Candidate(A, at(1)), Candidate(B, at(2))}
+    assert set(ask(made, 0.0)) == {Candidate(A, (at(1),)), Candidate(B, (at(2),))}
     assert ask(made, 0.0) == []
     assert ask(made, DIAL_TIMEOUT - 1) == []
 
@@ -56,13 +58,13 @@ def test_an_attempt_nobody_reports_on_is_made_again() -> None:
     made = dialer(a=at(1))
     ask(made, 0.0)
     assert made.next_deadline() == DIAL_TIMEOUT
-    assert ask(made, DIAL_TIMEOUT) == [Candidate(A, at(1))]
+    assert ask(made, DIAL_TIMEOUT) == [Candidate(A, (at(1),))]
 
 
 def test_failures_back_off_from_one_second_to_five_minutes() -> None:
     made, now, pauses = dialer(a=at(1)), 0.0, []
     for _ in range(14):
-        assert ask(made, now) == [Candidate(A, at(1))]
+        assert ask(made, now) == [Candidate(A, (at(1),))]
         made.dial_failed(at(1), now)
         assert ask(made, now) == []
         pauses.append(made.next_deadline() - now)
@@ -72,17 +74,11 @@ def test_failures_back_off_from_one_second_to_five_minutes() -> None:
     assert pauses[-1] >= BACKOFF_LIMIT / 2
 
 
-def test_present_members_come_first_and_only_as_many_as_are_wanted() -> None:
+def test_those_who_are_wanted_are_dialed_in_that_order_and_nobody_else() -> None:
     made = dialer(a=at(1), b=at(2), c=at(3))
-    assert {each.peer_id for each in ask(made, 0.0, wanted=2)} == {A, B}
-    assert ask(made, 0.0, wanted=0) == []
-
-
-def test_an_attempt_under_way_counts_as_wanted() -> None:
-    made = dialer(a=at(1), b=at(2), c=at(3))
-    assert len(ask(made, 0.0, wanted=1)) == 1
+    assert ask(made, 0.0, wanted=[]) == []
     made.wake(0.0)
-    assert ask(made, 0.0, wanted=1) == []
+    assert [each.peer_id for each in ask(made, 0.0, wanted=[C, A])] == [C, A]
 
 
 def test_neighbours_are_not_dialed() -> None:
@@ -91,16 +87,69 @@ def test_neighbours_are_not_dialed() -> None:
     assert ask(made, 0.0) == []
     made.close_link(A, 100.0, 100.0)
     assert ask(made, 100.0) == []
-    assert ask(made, 101.0) == [Candidate(A, at(1))]
+    assert ask(made, 101.0) == [Candidate(A, (at(1),))]
 
 
-def test_the_next_address_is_tried_beside_the_first() -> None:
+def test_all_addresses_of_a_peer_are_one_candidate_best_first() -> None:
+    """The better source before the worse, IPv6 before IPv4, and whatever has answered before all of them."""
     made = dialer(a=at(1))
     made.note(A, at(2), Source.OBSERVED, 0.0)
-    assert ask(made, 0.0) == [Candidate(A, at(2))]
-    assert ask(made, 0.5) == []
-    assert made.next_deadline() == STAGGER_PERIOD
-    assert ask(made, STAGGER_PERIOD) == [Candidate(A, at(1))]
+    made.note(A, V6, Source.GOSSIP, 0.0)
+    assert ask(made, 0.0) == [Candidate(A, (at(2), V6, at(1)))]
+    assert ask(made, 0.5) == [], "each of them is under way"
+    made.dial_failed(at(2), 1.0)
+    made.dial_failed(V6, 1.0)
+    made.dial_succeeded(at(1), A, 1.0)
+    (later,) = ask(made, 100.0)
+    assert later == Candidate(A, (at(1), at(2), V6)) and later.address == at(1)
+
+
+def test_an_address_that_was_not_needed_has_neither_answered_nor_failed() -> None:
+    made = dialer(a=at(1))
+    for number in (2, 3):
+        made.note(A, at(number), Source.OBSERVED, 0.0)
+    assert len(ask(made, 0.0)[0].addresses) == 3
+    made.dial_failed(at(2), 0.3, "no answer")
+    made.dial_succeeded(at(3), A, 0.3)
+    made.dial_called_off(at(1), 0.3)
+    made.open_link(A, at(3), 0.4)
+    made.close_link(A, STABLE_PERIOD, 40.0)
+    for address in (at(1), at(2)):
+        assert made._book.answered_at(address) is None
+    assert made.ended(0.4) == []
+    (again,) = ask(made, 42.0)
+    assert again.addresses[0] == at(3) and set(again.addresses) == {at(1), at(2), at(3)}
+
+
+def test_what_was_called_off_is_offered_again_soon_and_without_back_off() -> None:
+    made = dialer(a=at(1))
+    for number in range(5):
+        assert ask(made, float(number)) == [Candidate(A, (at(1),))]
+        made.dial_called_off(at(1), float(number))
+        assert made.next_deadline() == number + CALL_OFF_PERIOD
+    made.dial_called_off(at(99), 5.0)
+
+
+def test_each_address_has_its_own_back_off_and_is_tried_beside_those_that_hang() -> None:
+    made = dialer(a=at(1))
+    made.note(A, at(2), Source.OBSERVED, 0.0)
+    ask(made, 0.0)
+    made.dial_failed(at(2), 0.1)
+    assert ask(made, 0.1) == []
+    assert ask(made, 1.2) == [Candidate(A, (at(2),))]
+    made.dial_failed(at(1), 8.0)
+    made.dial_failed(at(2), 8.0)
+    assert {each.addresses for each in ask(made, 9.1)} == {(at(1),)}, "it has failed once, the other twice"
+
+
+def test_who_has_answered_is_called_nowhere_until_there_was_time_for_the_proof() -> None:
+    made = dialer(a=at(1))
+    made.note(A, at(2), Source.OBSERVED, 0.0)
+    ask(made, 0.0)
+    made.dial_succeeded(at(2), A, 1.0)
+    made.dial_called_off(at(1), 1.0)
+    assert ask(made, 1.0 + JOIN_GRACE) == []
+    assert ask(made, 3.0 + JOIN_GRACE) == [Candidate(A, (at(2), at(1)))]
 
 
 def test_what_answered_last_comes_first() -> None:
@@ -115,13 +164,13 @@ def test_an_answer_leaves_time_for_the_proof() -> None:
     ask(made, 0.0)
     made.dial_succeeded(at(1), A, 1.0)
     assert ask(made, 1.0 + JOIN_GRACE) == []
-    assert ask(made, 3.0 + JOIN_GRACE) == [Candidate(A, at(1))]
+    assert ask(made, 3.0 + JOIN_GRACE) == [Candidate(A, (at(1),))]
 
 
 def test_a_link_that_flaps_is_dialed_less_and_less_and_a_stable_one_at_once() -> None:
     made, now, pauses = dialer(a=at(1)), 0.0, []
     for _ in range(8):
-        assert ask(made, now) == [Candidate(A, at(1))]
+        assert ask(made, now) == [Candidate(A, (at(1),))]
         made.dial_succeeded(at(1), A, now)
         made.open_link(A, at(1), now)
         made.close_link(A, 0.1, now + 0.1)
@@ -132,7 +181,7 @@ def test_a_link_that_flaps_is_dialed_less_and_less_and_a_stable_one_at_once() ->
     ask(made, now)
     made.open_link(A, at(1), now)
     made.close_link(A, STABLE_PERIOD, now + STABLE_PERIOD)
-    assert ask(made, now + STABLE_PERIOD + 1.0) == [Candidate(A, at(1))]
+    assert ask(made, now + STABLE_PERIOD + 1.0) == [Candidate(A, (at(1),))]
 
 
 def test_invented_members_at_one_address_cause_no_more_attempts_than_one() -> None:
@@ -141,24 +190,39 @@ def test_invented_members_at_one_address_cause_no_more_attempts_than_one() -> No
         made.note(peer_id(number), at(1), Source.GOSSIP, 0.0)
     dialed, now = 0, 0.0
     while now < 600:
-        for candidate in ask(made, now):
+        for candidate in ask(made, now, wanted=map(peer_id, range(20))):
             dialed += 1
             made.dial_failed(candidate.address, now)
-        ask(made, now)
+        ask(made, now, wanted=map(peer_id, range(20)))
         now = max(now + 0.01, made.next_deadline())
     assert dialed <= 20
 
 
-def test_attempts_at_once_are_bounded() -> None:
-    made = Dialer(SeededRng(1))
-    for number in range(1, 100):
-        made.note(peer_id(number), at(number), Source.GOSSIP, 0.0)
+def test_addresses_under_way_are_bounded() -> None:
+    made, everybody = Dialer(SeededRng(1)), [peer_id(number) for number in range(1, 100)]
+    for number, peer in enumerate(everybody, 1):
+        made.note(peer, at(number), Source.GOSSIP, 0.0)
     made.hint(at(200), Source.MDNS, 0.0)
-    first = ask(made, 0.0, wanted=99)
+    first = ask(made, 0.0, wanted=everybody)
     assert len(first) == module.MAX_DIALS
-    assert Candidate(None, at(200)) in first
+    assert first[0] == Candidate(None, (at(200),))
     made.dial_failed(first[1].address, 1.0)
-    assert len(ask(made, 1.0, wanted=99)) == 1
+    assert len(ask(made, 1.0, wanted=everybody)) == 1
+
+
+def test_where_there_is_little_room_each_gets_its_best_address_first() -> None:
+    made, everybody = Dialer(SeededRng(1)), [peer_id(number) for number in range(1, 13)]
+    for number, peer in enumerate(everybody, 1):
+        for part in range(3):
+            made.note(peer, at(10 * number + part), Source.GOSSIP, 0.0)
+    first = ask(made, 0.0, wanted=everybody)
+    assert [each.peer_id for each in first] == everybody
+    assert sum(len(each.addresses) for each in first) == module.MAX_DIALS
+    assert [len(each.addresses) for each in first[:3]] == [3, 3, 1]
+    made.dial_succeeded(first[5].address, everybody[5], 0.1)
+    made.open_link(everybody[5], first[5].address, 0.1)
+    (late,) = ask(made, 0.1, wanted=everybody[6:])
+    assert late.peer_id == everybody[6] and late.address not in first[6].addresses, "one more for who is under way"
 
 
 # hints
@@ -167,7 +231,7 @@ def test_attempts_at_once_are_bounded() -> None:
 def test_a_hint_is_tried_however_many_neighbours_there_are() -> None:
     made = dialer()
     made.hint(at(1), Source.ADDED, 0.0)
-    assert ask(made, 0.0, wanted=-3) == [Candidate(None, at(1))]
+    assert ask(made, 0.0, wanted=()) == [Candidate(None, (at(1),))]
 
 
 def test_a_hint_rests_while_whoever_answers_there_is_a_neighbour() -> None:
@@ -178,7 +242,7 @@ def test_a_hint_rests_while_whoever_answers_there_is_a_neighbour() -> None:
     made.open_link(A, at(1), 1.0)
     assert ask(made, 1000.0) == []
     made.close_link(A, 999.0, 1000.0)
-    assert Candidate(None, at(1)) in ask(made, 1001.0)
+    assert Candidate(None, (at(1),)) in ask(made, 1001.0)
     assert made.addresses(A) == (at(1),)
 
 
@@ -186,7 +250,7 @@ def test_a_hint_that_leads_to_a_neighbour_we_have_another_session_with_rests_too
     made = dialer()
     made.open_link(A, at(99), 0.0)
     made.hint(at(1), Source.ADDED, 0.0)
-    assert ask(made, 0.0) == [Candidate(None, at(1))]
+    assert ask(made, 0.0) == [Candidate(None, (at(1),))]
     made.dial_succeeded(at(1), A, 1.0)
     assert ask(made, 1000.0) == []
 
@@ -197,6 +261,18 @@ def test_hints_are_bounded_and_those_of_mdns_go_first(monkeypatch: pytest.Monkey
     for number, source in enumerate((Source.ADDED, Source.MDNS, Source.TICKET, Source.ADDED), 1):
         made.hint(at(number), source, 0.0)
     assert {each.address for each in ask(made, 0.0)} == {at(1), at(3), at(4)}
+
+
+def test_as_many_hints_as_the_owner_wants() -> None:
+    made = dialer(a=at(1))
+    for number in (2, 3, 4):
+        made.hint(at(number), Source.ADDED, 0.0)
+    first = made.candidates([A], 0.0, n_hints=1)
+    assert first == [Candidate(None, (at(2),)), Candidate(A, (at(1),))]
+    made.wake(0.0)
+    assert made.candidates([A], 0.0, n_hints=0) == []
+    made.wake(0.0)
+    assert made.candidates([A], 0.0) == [Candidate(None, (at(3),)), Candidate(None, (at(4),))]
 
 
 # addresses
@@ -263,7 +339,7 @@ STEPS = st.lists(
         st.tuples(st.just("note"), PEERS, ADDRESSES),
         st.tuples(st.just("hint"), PEERS, ADDRESSES),
         st.tuples(st.sampled_from(["open", "close", "forget peer"]), PEERS, ADDRESSES),
-        st.tuples(st.sampled_from(["fail", "succeed", "forget"]), PEERS, ADDRESSES),
+        st.tuples(st.sampled_from(["fail", "succeed", "call off", "forget"]), PEERS, ADDRESSES),
     ),
     max_size=50,
 )
@@ -297,14 +373,18 @@ def test_no_two_attempts_at_one_address_and_none_at_a_neighbour(steps: list[tupl
             case "succeed":
                 made.dial_succeeded(address, peer, now)
                 trying.pop(address, None)
+            case "call off":
+                made.dial_called_off(address, now)
+                trying.pop(address, None)
             case "forget":
                 made.forget_address(address)
         held = made._book
         trying = {each: since for each, since in trying.items() if each in held and now < since + DIAL_TIMEOUT}
         for candidate in ask(made, now):
-            assert candidate.address not in trying
+            assert candidate.addresses and not trying.keys() & set(candidate.addresses)
+            assert len(set(candidate.addresses)) == len(candidate.addresses)
             assert candidate.peer_id not in linked
-            trying[candidate.address] = now
+            trying |= dict.fromkeys(candidate.addresses, now)
         assert made.next_deadline() > now or made.next_deadline() == math.inf
 
 
@@ -317,7 +397,7 @@ def test_what_mdns_takes_back_is_not_dialed_any_more() -> None:
     made.withdraw_hint(at(2))
     assert ask(made, BACKOFF_LIMIT) == []
     made.hint(at(1), Source.MDNS, BACKOFF_LIMIT)
-    assert ask(made, BACKOFF_LIMIT) == [Candidate(None, at(1))]
+    assert ask(made, BACKOFF_LIMIT) == [Candidate(None, (at(1),))]
 
 
 @pytest.mark.parametrize("sources", [(Source.ADDED,), (Source.MDNS, Source.TICKET), (Source.TICKET, Source.MDNS)])
@@ -326,7 +406,7 @@ def test_what_others_have_named_as_well_stays(sources: tuple[Source, ...]) -> No
     for source in sources:
         made.hint(at(1), source, 0.0)
     made.withdraw_hint(at(1))
-    assert ask(made, 0.0) == [Candidate(None, at(1))]
+    assert ask(made, 0.0) == [Candidate(None, (at(1),))]
 
 
 def test_where_somebody_answered_stays() -> None:
@@ -336,7 +416,7 @@ def test_where_somebody_answered_stays() -> None:
     made.dial_succeeded(at(1), A, 0.0)
     made.withdraw_hint(at(1))
     made.dial_failed(at(1), 1.0)
-    assert ask(made, BACKOFF_LIMIT) == [Candidate(None, at(1))]
+    assert ask(made, BACKOFF_LIMIT) == [Candidate(None, (at(1),))]
 
 
 def test_who_answers_and_does_not_prove_the_group_is_called_every_few_minutes_at_most() -> None:
@@ -346,10 +426,13 @@ def test_who_answers_and_does_not_prove_the_group_is_called_every_few_minutes_at
     while now < 4 * STRANGER_LIMIT:
         for candidate in ask(made, now):
             calls.append(now)
-            made.dial_succeeded(candidate.address, A, now)
+            first, *others = candidate.addresses
+            made.dial_succeeded(first, A, now)
+            for address in others:
+                made.dial_called_off(address, now)
         now = max(made.next_deadline(), now + 0.5)
     late = [call for call in calls if call > 2 * JOIN_GRACE + 5]
-    pauses = [after - before for before, after in pairwise(late) if after - before > STAGGER_PERIOD]
+    pauses = [after - before for before, after in pairwise(late)]
     assert len(calls) - len(late) <= 4 and late[0] >= STRANGER_BACKOFF / 2
     assert min(pauses) >= STRANGER_BACKOFF / 2 and max(pauses) >= STRANGER_LIMIT / 2
     made.open_link(A, None, now)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, NotAllowed, NotFound, RemoteError
 from swarmd.core.rng import SeededRng
-from swarmd.groups import group as module
+from swarmd.groups import mesh as module
 from swarmd.groups.authorisation import Authority, Right
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Candidate, Source
 from swarmd.groups.events import (
     AddressObserved,
-    Event,
+    LinkReleased,
     MemberJoined,
     OwnRecordReturned,
     RecordDropped,
@@ -25,9 +25,11 @@ from swarmd.groups.events import (
     ShareAdded,
     ShareRemoved,
 )
-from swarmd.groups.group import ASK_PERIOD, EXPIRY_PERIOD, MAX_ANSWERS, MAX_CORRECTIONS, PUSH_DELAY, Group
+from swarmd.groups.group import EXPIRY_PERIOD, MAX_CORRECTIONS, Group
 from swarmd.groups.groupspec import GroupSpec
-from swarmd.groups.messages import MESSAGE_BYTES_LIMIT, Ask, Hello, MemberEntry, Members, Offer, Status, decode
+from swarmd.groups.hearsay import MAX_INTRODUCED
+from swarmd.groups.mesh import ASK_PERIOD, MAX_ANSWERS, PUSH_DELAY
+from swarmd.groups.messages import MESSAGE_BYTES_LIMIT, Ask, Density, Hello, MemberEntry, Members, Offer, Status, decode
 from swarmd.groups.records import Record
 
 from .builders import (
@@ -92,7 +94,7 @@ def pair(group_spec: GroupSpec | None = None) -> tuple[Group, Group]:
     return one, other
 
 
-def events(made: Group) -> list[Event]:
+def events(made: Group) -> list[object]:
     found = []
     while (event := made.next_event()) is not None:
         found.append(event)
@@ -109,11 +111,11 @@ def test_two_members_meet() -> None:
     assert one.group_id == spec().group_id
 
 
-def test_hello_status_and_members_are_said_first() -> None:
+def test_hello_density_and_status_are_said_first() -> None:
     one = group(1)
     one.open_link(identity(2).peer_id, at(2), 0.0)
     said = [decode(data) for _, data in one.messages_to_send()]
-    assert said == [Hello(7927, (at(1),), at(2)), NOTHING]
+    assert said == [Hello(7927, (at(1),), at(2)), Density(0, 0), NOTHING]
 
 
 def test_a_third_one_is_told_of_at_once() -> None:
@@ -127,7 +129,7 @@ def test_a_third_one_is_told_of_at_once() -> None:
     assert groups[2].next_deadline() <= 1.0 + PUSH_DELAY
     groups[2].handle_timer(1.0 + PUSH_DELAY, WALL)
     pump(groups, 1.0 + PUSH_DELAY)
-    assert groups[1].candidates(1.1) == [Candidate(identity(3).peer_id, at(3))]
+    assert groups[1].candidates(1.1) == [Candidate(identity(3).peer_id, (at(3),))]
 
 
 def test_new_addresses_are_told_to_neighbours() -> None:
@@ -259,7 +261,7 @@ def test_what_was_stored_is_restored_and_damage_is_counted() -> None:
 def test_records_expire_by_the_timer() -> None:
     made = group(1)
     made.restore([tombstone(2).encode()], WALL)
-    made.handle_timer(EXPIRY_PERIOD, WALL + 31 * DAY)
+    made.handle_timer(EXPIRY_PERIOD, WALL + 33 * DAY)
     assert events(made) == [RecordDropped(tombstone(2))]
 
 
@@ -299,7 +301,7 @@ def test_a_closed_link_is_forgotten_and_dialed_again() -> None:
     assert one.messages_to_send() == []
     assert one.neighbours == frozenset()
     assert one.n_members == 1
-    assert one.candidates(51.0) == [Candidate(identity(2).peer_id, at(2))]
+    assert one.candidates(51.0) == [Candidate(identity(2).peer_id, (at(2),))]
     one.dial_succeeded(at(2), identity(2).peer_id, 51.1)
     other.close_link(identity(1).peer_id, 50.0)
     link(one, 1, other, 2, 51.1)
@@ -317,18 +319,20 @@ def test_hints_and_contacts_lead_to_candidates() -> None:
     made = group(1)
     made.add_contact(Contact(None, (at(5), at(1))), Source.MDNS, 0.0)
     made.add_contact(Contact(peer_id(7), (at(7),)), Source.TICKET, 0.0)
-    assert set(made.candidates(0.0)) == {Candidate(None, at(5)), Candidate(peer_id(7), at(7))}
+    assert set(made.candidates(0.0)) == {Candidate(None, (at(5),)), Candidate(peer_id(7), (at(7),))}
     assert [contact for contact, _ in made.remembered(0.0)] == [Contact(peer_id(7), (at(7),))]
     made.dial_failed(at(5), 1.0)
     made.forget_address(at(5))
-    assert made.candidates(1000.0) == [Candidate(peer_id(7), at(7))]
+    assert made.candidates(1000.0) == [Candidate(peer_id(7), (at(7),))]
 
 
 def test_links_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LINKS", 2)
     made = group(1)
-    assert [made.open_link(peer_id(number), None, 0.0) for number in (5, 6, 7, 5)] == [True, True, False, True]
-    assert made.neighbours == {peer_id(5), peer_id(6)}
+    assert [made.open_link(peer_id(number), None, 0.0) for number in (5, 6, 7, 8, 9, 5)] == [True] * 4 + [False, True]
+    assert made.neighbours == {peer_id(number) for number in (5, 6, 7, 8)}
+    released = [event.peer_id for event in events(made) if isinstance(event, LinkReleased)]
+    assert released == [peer_id(5), peer_id(6)]
 
 
 def test_gossip_goes_to_one_neighbour_every_ten_seconds() -> None:
@@ -414,20 +418,42 @@ def test_a_flood_of_hellos_and_invented_members_is_not_passed_on() -> None:
     one, _ = visited()
     one.receive_message(MALLORY, Hello(1, (), None).encode(), 1.0, WALL)
     for number in range(200):
-        invented = tuple(MemberEntry(peer_id(number * 50 + n), 0, (at(n),)) for n in range(1, 50))
+        invented = tuple(MemberEntry(peer_id(number * 50 + n), 0, (at(n),)) for n in range(1, 25))
         one.receive_message(MALLORY, Hello(number, (), None).encode(), 1.0, WALL)
         one.receive_message(MALLORY, Members(invented).encode(), 1.0, WALL)
     one.handle_timer(1.0 + PUSH_DELAY, WALL)
     size = sum(len(data) for peer, data in one.messages_to_send() if peer != MALLORY)
     assert size < 200
-    assert one.n_members <= 1026
+    assert one.n_members <= 2 + MAX_INTRODUCED
     assert len(one.candidates(2.0)) <= 16
+
+
+def test_gossip_with_a_million_members_is_refused() -> None:
+    """Its length is read before anything is made of it; and a neighbour that sends it in pieces gains its share."""
+    one, _ = visited()
+    one.receive_message(MALLORY, FIRST, 1.0, WALL)
+    entry = MemberEntry(peer_id(1), 0, ()).peer_id + b"\x00\x00"
+    with pytest.raises(RemoteError, match="over the limit"):
+        one.receive_message(MALLORY, b"\x02\xc0\x84\x3d" + entry * 1500, 1.0, WALL)
+    for number in range(1000):
+        pieces = tuple(MemberEntry(peer_id(10_000 + number * 24 + n), 0, ()) for n in range(24))
+        one.receive_message(MALLORY, Members(pieces).encode(), 2.0, WALL)
+    assert one.n_members <= 2 + MAX_INTRODUCED
+    assert identity(2).peer_id in one.neighbours
+
+
+def test_a_neighbour_that_lies_about_the_density_changes_no_count() -> None:
+    one, _ = visited()
+    one.receive_message(MALLORY, FIRST, 1.0, WALL)
+    one.receive_message(MALLORY, Density(2**64 - 1, 1).encode(), 1.0, WALL)
+    one.handle_timer(3.0, WALL)
+    assert one.estimated_member_count == 3
 
 
 FIRST = Hello(7927, (), None).encode()
 
 
-@given(st.lists(st.binary(max_size=80) | st.tuples(st.integers(2, 10), st.binary(max_size=80)), max_size=8))
+@given(st.lists(st.binary(max_size=80) | st.tuples(st.integers(2, 12), st.binary(max_size=80)), max_size=8))
 def test_any_bytes_are_taken_or_a_remote_error(messages: list[bytes | tuple[int, bytes]]) -> None:
     made = group(1)
     made.open_link(MALLORY, at(66), 0.0)

@@ -128,7 +128,7 @@ def test_parts_that_do_not_fit(parts: dict[str, bytes], told: str) -> None:
         (b"\x02" + PLAIN_BYTES[1:], "version 2"),
         (PLAIN_BYTES + b"\x00", "too many"),
         (PLAIN_BYTES[:-1], "ends early"),
-        (b"\x01\x01a\x10\x00\x00\x00" + SECRET, "upgrade"),
+        (b"\x01\x01a\x40\x00\x00\x00" + SECRET, "upgrade"),
         (b"\x01\x01a\x00\x04\x00\x00" + SECRET, "upgrade"),
         (b"\x01\x01a\x00\x01\x00\x00" + SECRET, "needs an authority"),
         (b"\x01\x01\x07\x00\x00\x00\x00" + SECRET, "control"),

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from swarmd.core.addresses import Address
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import SeededRng
+from swarmd.groups import hearsay
 from swarmd.groups import membership as module
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Candidate, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
-from swarmd.groups.membership import KEPT_PERIOD, SWEEP_PERIOD, Membership
-from swarmd.groups.messages import MAX_AGE, MemberEntry
+from swarmd.groups.membership import KEPT_PERIOD, SHUNNED_PERIOD, SWEEP_PERIOD, Membership
+from swarmd.groups.messages import ENTRIES_PER_MESSAGE, MAX_AGE, MemberEntry
+from swarmd.groups.ring import group_address
 
 from .builders import peer_id
 
@@ -24,7 +26,7 @@ ME, A, B, C = (peer_id(number) for number in range(4))
 
 
 def at(number: int) -> Address:
-    return Address(f"192.0.2.{number}", 7927)
+    return Address(f"192.0.{2 + number // 256}.{number % 256}", 7927)
 
 
 def members(*linked: PeerId) -> Membership:
@@ -39,6 +41,13 @@ def events(made: Membership) -> list[MemberJoined | MemberLeft]:
     while (event := made.next_event()) is not None:
         found.append(event)
     return found
+
+
+def ask(made: Membership, now: float) -> list[Candidate]:
+    """Whom to dial, by a new plan if there is to be one."""
+    if now >= made.plan_at:
+        made.plan({peer: 0.1 for _, peer in made.linked.places}, (), now)
+    return made.candidates(now)
 
 
 def sweep(made: Membership, now: float) -> None:
@@ -58,14 +67,14 @@ def test_a_link_makes_a_member_and_gossip_another() -> None:
         (B, False, 7.0),
     ]
     assert made.n_members == 2
-    assert made.candidates(10.0) == [Candidate(B, at(2))]
+    assert ask(made, 10.0) == [Candidate(B, (at(2),))]
 
 
 def test_gossip_about_ourselves_is_ignored() -> None:
     made = members(A)
     made.receive_gossip(A, [MemberEntry(ME, 0, (at(2),))], 0.0)
     assert names(made, 0.0) == {A}
-    assert made.candidates(0.0) == []
+    assert ask(made, 0.0) == []
 
 
 def test_who_is_not_heard_of_for_300_s_has_left() -> None:
@@ -105,7 +114,7 @@ def test_who_left_is_not_dialed() -> None:
     made = members(A)
     made.receive_hello(A, 7927, [], 0.0)
     made.close_link(A, 100.0, has_left=True)
-    assert made.candidates(500.0) == []
+    assert ask(made, 500.0) == []
     assert made.remembered(100.0) == []
 
 
@@ -115,11 +124,11 @@ def test_a_lost_neighbour_that_cannot_be_reached_has_left() -> None:
     made.close_link(A, 100.0, has_left=False)
     events(made)
     for now in (101.0, 103.0, 107.0):
-        assert made.candidates(now) == [Candidate(A, at(101))]
+        assert ask(made, now) == [Candidate(A, (at(101),))]
         assert events(made) == []
         made.dial_failed(at(101), now)
     assert events(made) == [MemberLeft(A)]
-    assert made.candidates(400.0) == [Candidate(A, at(101))]
+    assert ask(made, 400.0) == [Candidate(A, (at(101),))]
     assert made.remembered(110.0) == [(Contact(A, (at(101),)), 10.0)]
 
 
@@ -133,44 +142,45 @@ def test_a_lost_neighbour_that_others_hear_of_stays() -> None:
     assert MemberLeft(A) not in events(made)
 
 
-def test_rumours_about_nobody_die_out() -> None:
-    """Two members tell each other of a third that neither is linked with: it gets older at every step."""
-    one, other = Membership(A, SeededRng(1), 0.0), Membership(B, SeededRng(2), 0.0)
-    one.open_link(B, at(2), 0.0)
-    other.open_link(A, at(1), 0.0)
-    one.receive_gossip(B, [MemberEntry(C, 0, (at(3),))], 0.0)
-    now = 0.0
-    while C in names(one, now) or C in names(other, now):
-        now += 5.0
-        assert now < 400.0
-        for teller, hearer, hearer_id, teller_id in ((one, other, B, A), (other, one, A, B)):
-            for report in teller.report(hearer_id, now):
-                hearer.receive_gossip(teller_id, report.entries, now + 0.01)
-            sweep(teller, now)
-    assert now > 290.0
-
-
-def test_a_report_tells_of_all_but_the_receiver_freshest_first() -> None:
+def test_what_was_told_is_not_told_on() -> None:
+    """So nobody's inventions go further than to its neighbours."""
     made = members(A, B)
+    made.receive_hello(A, 7927, [], 0.0)
+    made.receive_hello(B, 7927, [], 0.0)
+    made.receive_gossip(A, [MemberEntry(C, 0, (at(3),))], 0.0)
+    assert C in names(made, 0.0)
+    assert [entry.peer_id for entry in made.report(B, 0.0)] == [A]
+    made.open_link(C, at(3), 1.0)
+    assert {entry.peer_id for entry in made.report(B, 1.0)} == {A, C}
+
+
+def test_who_has_parted_is_told_of_and_who_was_lost_is_not() -> None:
+    made = members(A, B, C)
+    made.close_link(A, 10.0, has_left=False, has_parted=True)
+    made.close_link(B, 10.0, has_left=False)
+    assert [(entry.peer_id, entry.age) for entry in made.report(C, 15.5)] == [(A, 6)]
+    sweep(made, 10.0 + MAX_AGE + SWEEP_PERIOD)
+    assert made.report(C, 400.0) == []
+
+
+def test_a_report_in_a_small_group_tells_of_all_but_the_receiver() -> None:
+    made = members(A, B, C)
     made.receive_hello(B, 5, [], 0.0)
-    made.receive_gossip(A, [MemberEntry(C, 20, (at(3),)), MemberEntry(peer_id(9), 5, ())], 0.0)
-    (report,) = made.report(A, 0.5)
-    assert report.entries == (
-        MemberEntry(B, 0, (Address("192.0.2.102", 5),)),
-        MemberEntry(peer_id(9), 6, ()),
-        MemberEntry(C, 21, (at(3),)),
-    )
+    report = {entry.peer_id: entry for entry in made.report(A, 0.5)}
+    assert report == {B: MemberEntry(B, 0, (Address("192.0.2.102", 5),)), C: MemberEntry(C, 0, ())}
 
 
-def test_a_report_is_split_and_bounded() -> None:
-    made = members(A, B)
-    for start in range(100, 2100, 100):
-        introducer = A if start < 1000 else B
-        made.receive_gossip(introducer, [MemberEntry(peer_id(n), n % 300, ()) for n in range(start, start + 100)], 0.0)
-    reports = made.report(A, 0.0)
-    assert [len(report.entries) for report in reports] == [256] * 4
-    ages = [entry.age for report in reports for entry in report.entries]
-    assert ages == sorted(ages)
+def test_a_report_in_a_large_group_is_short_and_for_the_receiver() -> None:
+    linked = [peer_id(number) for number in range(100, 300)]
+    made = members(*linked)
+    made.reckon(200)
+    assert not made.is_small
+    places = sorted((group_address(peer).number, peer) for peer in linked)
+    for at_place, (_, receiver) in enumerate(places):
+        told = {entry.peer_id for entry in made.report(receiver, 0.0)}
+        assert len(told) <= ENTRIES_PER_MESSAGE
+        beside = {places[(at_place + step) % len(places)][1] for step in (-3, -2, -1, 1, 2, 3)}
+        assert beside <= told
 
 
 def test_a_neighbours_own_words_give_its_addresses() -> None:
@@ -201,7 +211,7 @@ def test_contacts_are_hints_until_heard_of() -> None:
     made.add_contact(Contact(ME, (at(3),)), Source.TICKET, 0.0)
     assert made.n_members == 0
     assert events(made) == []
-    assert set(made.candidates(0.0)) == {Candidate(A, at(1)), Candidate(None, at(2))}
+    assert set(ask(made, 0.0)) == {Candidate(A, (at(1),)), Candidate(None, (at(2),))}
     assert made.remembered(0.0) == [(Contact(A, (at(1),)), math.inf)]
     sweep(made, KEPT_PERIOD - 1.0)
     assert A in made._members
@@ -229,34 +239,70 @@ def test_neighbours_are_remembered_and_hearsay_is_not() -> None:
 def test_up_to_the_target_all_are_dialed_and_beyond_it_enough() -> None:
     made = members(A)
     made.receive_gossip(A, [MemberEntry(peer_id(n), 0, (at(n),)) for n in range(10, 22)], 0.0)
-    assert len(made.candidates(0.0)) == 12
+    assert len(ask(made, 0.0)) == 12
     made = members(A)
     made.receive_gossip(A, [MemberEntry(peer_id(n), 0, (at(n),)) for n in range(10, 210)], 0.0)
     dialed, now = set(), 0.0
     for _ in range(50):
         now += 0.1
-        for candidate in made.candidates(now):
+        for candidate in ask(made, now):
             assert candidate.peer_id is not None
             dialed.add(candidate.peer_id)
             made.dial_succeeded(candidate.address, candidate.peer_id, now)
             made.open_link(candidate.peer_id, candidate.address, now)
-    assert len(dialed) + 1 == 20  # floor(log2 202) + 13
+    assert len(dialed) + 1 == 19  # floor(log2 66) + 13: one neighbour can name 64
 
 
 # bounds
 
 
 def test_no_neighbour_can_fill_the_table_with_inventions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_INTRODUCED", 20)
+    monkeypatch.setattr(hearsay, "MAX_INTRODUCED", 20)
     made = members(A, B)
-    made.receive_gossip(A, [MemberEntry(peer_id(n), 0, ()) for n in range(100, 200)], 0.0)
-    assert made.n_members == 22
     made.receive_gossip(B, [MemberEntry(peer_id(n), 0, ()) for n in range(300, 310)], 0.0)
+    made.receive_gossip(A, [MemberEntry(peer_id(n), 0, ()) for n in range(100, 200)], 0.0)
     assert made.n_members == 32
-    sweep(made, MAX_AGE + SWEEP_PERIOD)
-    sweep(made, MAX_AGE + 2 * SWEEP_PERIOD)
-    made.receive_gossip(A, [MemberEntry(peer_id(n), 0, ()) for n in range(400, 500)], 400.0)
-    assert made.n_members == 22
+    assert names(made, 0.0) >= {peer_id(n) for n in range(300, 310)}
+    told = events(made)
+    assert len(told) == 2 + 10 + 100 + 80
+
+
+def test_a_claim_costs_dials_and_is_not_wanted_when_they_fail() -> None:
+    made = members(A)
+    made.receive_gossip(A, [MemberEntry(B, 0, (at(2),))], 0.0)
+    now = 0.0
+    while B in made.wanted or not now:
+        for candidate in ask(made, now):
+            made.dial_failed(candidate.address, now)
+        now += 0.5
+        assert now < 30.0
+    assert B in names(made, now)
+    for _ in range(10):
+        now += 1.0
+        made.receive_gossip(A, [MemberEntry(B, 0, (at(2),))], now)
+        assert ask(made, now) == []
+    sweep(made, now + SHUNNED_PERIOD)
+    assert [each.peer_id for each in ask(made, now + SHUNNED_PERIOD)] == [B]
+
+
+def test_somebody_lost_is_tried_now_and_then_though_there_are_links() -> None:
+    linked = [peer_id(number) for number in range(100, 160)]
+    made = members(*linked)
+    for peer in linked:
+        made.receive_hello(peer, 7927, [], 0.0)
+    lost = linked[:5]
+    for peer in lost:
+        made.close_link(peer, 1.0, has_left=False)
+    now, dialed = 1.0, []
+    while now < 3600.0:
+        now += 1.0
+        made.handle_timer(now)
+        for candidate in ask(made, now):
+            dialed.append((now, candidate.peer_id))
+            made.dial_failed(candidate.address, now)
+    late = [peer for when, peer in dialed if when > 600.0]
+    assert set(late) == set(lost)
+    assert 20 <= len(late) <= 300
 
 
 def test_the_table_is_bounded_and_neighbours_displace_hearsay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +364,7 @@ def test_events_tell_exactly_who_is_present(steps: list[tuple[str, int, list[Mem
             case "fail":
                 made.dial_failed(at(number), now)
             case "dial":
-                made.candidates(now)
+                ask(made, now)
             case "pass":
                 now += number
                 made.handle_timer(now)

@@ -13,12 +13,14 @@ from swarmd.groups.messages import (
     MESSAGE_BYTES_LIMIT,
     Ask,
     Compare,
+    Density,
     Gone,
     Hello,
     Inventory,
     MemberEntry,
     Members,
     Message,
+    Need,
     Offer,
     Records,
     Request,
@@ -36,8 +38,8 @@ ONE, OTHER = b"\x12\x30" + bytes(14), b"\x12\x3f" + bytes(14)
 PREFIX = Prefix(3, ONE)
 
 VECTORS: dict[str, tuple[Message, bytes]] = {
-    "hello": (Hello(7927, (V4,), V4), b"\x01\x01\x1e\xf7\x01" + V4_BYTES + V4_BYTES),
-    "short hello": (Hello(0, (), None), b"\x01\x01\x00\x00\x00\x00"),
+    "hello": (Hello(7927, (V4,), V4), b"\x01\x02\x1e\xf7\x01" + V4_BYTES + V4_BYTES),
+    "short hello": (Hello(0, (), None), b"\x01\x02\x00\x00\x00\x00"),
     "members": (
         Members((MemberEntry(peer_id(1), 300, (V4,)), MemberEntry(peer_id(2), 0, ()))),
         b"\x02\x02" + peer_id(1) + b"\xac\x02\x01" + V4_BYTES + peer_id(2) + b"\x00\x00",
@@ -54,6 +56,9 @@ VECTORS: dict[str, tuple[Message, bytes]] = {
     "records": (Records((b"abc", b"")), b"\x08\x02\x03abc\x00"),
     "gone": (Gone((ONE,)), b"\x09\x01" + ONE),
     "ask": (Ask(), b"\x0a"),
+    "need": (Need(True), b"\x0b\x01"),
+    "no need": (Need(False), b"\x0b\x00"),
+    "density": (Density(2**60, 300), b"\x0c\x10" + bytes(7) + b"\xac\x02"),
 }
 
 
@@ -77,12 +82,14 @@ def test_cut_off_or_too_long(message: Message, encoded: bytes) -> None:
     [
         (b"", "ends early"),
         (b"\x00", "unknown type 0"),
-        (b"\x0b", "unknown type 11"),
+        (b"\x0d", "unknown type 13"),
+        (b"\x0b\x02", "0 or 1"),
+        (b"\x0c" + bytes(8) + b"\x80\x80\x80\x80\x10", "over the limit"),
         (bytes(MESSAGE_BYTES_LIMIT + 1), "65537 bytes"),
-        (b"\x01\x02\x00\x00\x00\x00", "version 2"),
-        (b"\x01\x01\x00\x00\x09" + V4_BYTES * 9 + b"\x00", "over the limit"),
-        (b"\x01\x01\x00\x00\x01\x06\x00\x00\x00\x00\x00\x01\x00", "cannot|dialled"),
-        (b"\x02\x81\x02", "over the limit"),
+        (b"\x01\x03\x00\x00\x00\x00", "version 3"),
+        (b"\x01\x02\x00\x00\x09" + V4_BYTES * 9 + b"\x00", "over the limit"),
+        (b"\x01\x02\x00\x00\x01\x06\x00\x00\x00\x00\x00\x01\x00", "cannot|dialled"),
+        (b"\x02\x19", "over the limit"),
         (b"\x02\x01" + peer_id(1) + b"\xad\x02\x00", "over the limit"),
         (b"\x02\x01" + peer_id(1) + b"\x00\x05", "over the limit"),
         (b"\x02\xc0\x84\x3d", "over the limit"),
@@ -127,7 +134,7 @@ def test_the_largest_of_each_kind_keeps_to_the_limit() -> None:
 
 @given(
     st.binary(max_size=200)
-    | st.builds(lambda kind, body: bytes([kind]) + body, st.integers(1, 10), st.binary(max_size=200))
+    | st.builds(lambda kind, body: bytes([kind]) + body, st.integers(1, 12), st.binary(max_size=200))
     | st.builds(
         lambda encoded, place, byte: encoded[:place] + bytes([byte]) + encoded[place + 1 :],
         st.sampled_from([encoded for _, encoded in VECTORS.values()]),

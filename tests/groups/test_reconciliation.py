@@ -61,6 +61,42 @@ def test_the_fingerprint_is_the_hash_of_the_sorted_digests() -> None:
     assert DigestSet().root() == Summary(ROOT, 0, sha256(b"").digest()[:16])
 
 
+def test_the_fingerprint_of_many_is_the_hash_of_their_number_and_their_subtrees() -> None:
+    held = digests(range(500))
+    children = b"".join(held.summary(child).fingerprint for child in ROOT.children())
+    expected = sha256((500).to_bytes(4, "big") + children).digest()[:16]
+    assert held.root() == Summary(ROOT, 500, expected)
+    few = digests(range(MAX_LISTED))
+    assert few.root().fingerprint == sha256(b"".join(few)).digest()[:16]
+
+
+def test_the_sum_of_a_known_set() -> None:
+    """A vector: who computes it otherwise never agrees with others."""
+    assert digests(range(1000)).root().fingerprint.hex() == "c89819eabd2c8debacfa7a6e40199509"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 300)), max_size=400))
+def test_sums_follow_every_change(steps: list[tuple[bool, int]]) -> None:
+    """As if it had been made anew, whatever was asked in between."""
+    held, model = digests(range(60)), {digest(number) for number in range(60)}
+    for is_added, number in steps:
+        (held.add if is_added else held.discard)(digest(number))
+        (model.add if is_added else model.discard)(digest(number))
+        held.root()
+    fresh = DigestSet(sorted(model))
+    assert list(held) == sorted(model)
+    for prefix in (ROOT, *ROOT.children(), *ROOT.children()[3].children()):
+        assert held.summary(prefix) == fresh.summary(prefix)
+
+
+def test_going_through_everything_in_pieces() -> None:
+    held, found, after = digests(range(1000)), list[bytes](), bytes(16)
+    while page := held.following(after, 7):
+        found += page
+        after = page[-1]
+    assert found == list(held) == sorted(digest(number) for number in range(1000))
+
+
 def test_adding_and_discarding_come_back_to_the_same_sum() -> None:
     held = digests(range(100))
     before = held.root()
@@ -116,6 +152,15 @@ def test_few_differences_cost_little() -> None:
     assert offered == {digest(number) for number in range(5)}
     assert rounds <= 3
     assert traffic < 8 * (3 * 16 + MAX_LISTED)
+
+
+def test_the_cost_grows_with_the_differences_and_not_with_the_catalogue() -> None:
+    """Of 16 summaries a level, and one list of what lies beside each."""
+    costs = {}
+    for size in (4_000, 64_000):
+        one, other = digests(range(size)), digests(range(10, size))
+        costs[size] = reconcile(one, other)[3]
+    assert costs[64_000] < costs[4_000] + 10 * (2 * 16 + MAX_LISTED)
 
 
 @given(

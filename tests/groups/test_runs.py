@@ -85,7 +85,7 @@ def test_a_closed_link_gives_way() -> None:
 def test_a_later_status_that_differs_leads_to_a_run_at_most_once_a_period() -> None:
     made = runs(SOME)
     made.start_next(lambda: EMPTY, 0.0)
-    made.gained(A)
+    made.gained(A, 0.0)
     made.handle_timer(QUIET_PERIOD)
     for now, state in ((30.0, State.LIVE), (QUIET_PERIOD + RERUN_PERIOD, State.WAITING)):
         made.receive_status(A, MANY, SOME, now)

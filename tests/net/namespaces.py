@@ -11,8 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 ANN, BOB = f"swarmd-udp-ann-{os.getpid()}", f"swarmd-udp-bob-{os.getpid()}"
+ROUTER = f"swarmd-udp-router-{os.getpid()}"
 ANN_IPV4, BOB_IPV4 = "10.79.31.1", "10.79.31.2"
 ANN_IPV6, BOB_IPV6 = "fd79:31::1", "fd79:31::2"
+FAR_IPV4, FAR_IPV6 = "10.79.32.2", "fd79:32::2"
 _ANN_MAC, _BOB_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 _CLONE_NEWNET = 0x40000000
 
@@ -71,3 +73,38 @@ def cable() -> Iterator[None]:
     finally:
         for name in (ANN, BOB):
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+@contextmanager
+def routed() -> Iterator[None]:
+    """ANN - ROUTER - BOB, who is at FAR_IPV4 and FAR_IPV6; every MTU is 1500 until `narrow`. Skips as `cable` does."""
+    if subprocess.run(["ip", "netns", "add", ROUTER], capture_output=True, check=False).returncode:
+        pytest.skip("no network namespaces here")
+    try:
+        for name in (ANN, BOB):
+            ip(f"netns add {name}")
+        for name in (ANN, BOB, ROUTER):
+            ip(f"netns exec {name} sysctl -qw net.ipv6.conf.default.accept_dad=0")
+            ip(f"-netns {name} link set lo up")
+        ip(f"netns exec {ROUTER} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+        for name, port, ours, its in ((ANN, "near0", "1", "254"), (BOB, "far0", "2", "254")):
+            net = "31" if name == ANN else "32"
+            ip(f"-netns {name} link add lan0 type veth peer name {port} netns {ROUTER}")
+            for place, device, host in ((name, "lan0", ours), (ROUTER, port, its)):
+                ip(f"-netns {place} link set {device} up")
+                ip(f"-netns {place} address add 10.79.{net}.{host}/24 dev {device}")
+                ip(f"-netns {place} address add fd79:{net}::{host}/64 dev {device} nodad")
+        for name, net in ((ANN, "31"), (BOB, "32")):
+            _wait_for_carrier(name)
+            ip(f"-netns {name} route add default via 10.79.{net}.254")
+            ip(f"-netns {name} -6 route add default via fd79:{net}::254")
+        yield
+    finally:
+        for name in (ANN, BOB, ROUTER):
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def narrow(mtu: int) -> None:
+    """Of the link between ROUTER and BOB, at both ends: from now on ROUTER says "too big" to ANN."""
+    ip(f"-netns {ROUTER} link set far0 mtu {mtu}")
+    ip(f"-netns {BOB} link set lan0 mtu {mtu}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from swarmd.net import tcp
 from swarmd.net.tcp import TcpLink
 from swarmd.net.tcpcarrier import connect
 from swarmd.transport.api import Closed, CloseReason, MessageReceived, Opened, Priority
@@ -83,3 +85,25 @@ async def test_bulk_in_the_kernel_stays_short_while_the_peer_does_not_read(
         for _ in range(200):
             link.pump()
     assert link._unsent_bytes() <= 2 * 256 * 1024 + 4096
+
+
+def congestion_control(link: TcpLink) -> bytes:
+    return link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_the_kernel_is_asked_to_give_way_while_only_background_is_sent(
+    hosts: tuple[Host, Host, TcpLink, TcpLink], monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """With Reno, which everybody may have, in the place of the scavenger; and where there is none, nothing is lost."""
+    _, far, link, _ = hosts
+    usual, scavenger = congestion_control(link), b"reno" if is_there else b"of no kernel"
+    monkeypatch.setattr(tcp, "_SCAVENGER", scavenger)
+    background = link.session.open_flow(b"background", Priority.BACKGROUND)
+    bulk = link.session.open_flow(b"bulk", Priority.BULK)
+    for flow, wanted in ((background, scavenger if is_there else usual), (bulk, usual)):
+        link.session.send(flow, [bytes(1000)])
+        link.pump()
+        assert isinstance(await far.end.wait(MessageReceived), MessageReceived)
+        assert congestion_control(link) == wanted
+        assert link.session.is_background is (flow == background)

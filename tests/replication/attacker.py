@@ -80,7 +80,7 @@ class Victim:
 
     def introduce(self) -> None:
         """Hello, and both objects opened."""
-        self.say(messages.Hello(1, 1))
+        self.say(messages.Hello(messages.VERSION, messages.VERSION))
         self.say(messages.Open(HELD_HANDLE, HELD.content_id, Wish.CHUNKS))
         self.say(messages.Open(WANTED_HANDLE, WANTED.content_id, Wish.NOTHING))
 

@@ -15,7 +15,7 @@ from swarmd.replication import messages
 from swarmd.replication.blocks import MAX_BLOCK_BYTES, BulkType
 from swarmd.replication.exchange import MAX_DENIES
 from swarmd.replication.link import MAX_CHANNELS, MAX_META_REQUESTS, MAX_REQUESTS
-from swarmd.replication.messages import MAX_PACKET_BYTES, Message, Reason, Wish
+from swarmd.replication.messages import MAX_PACKET_BYTES, VERSION, Message, Reason, Wish
 from swarmd.replication.pickers import Order
 from swarmd.replication.shape import MAX_CHUNKS, MetaKind
 from swarmd.replication.uploads import MAX_BACKLOG_BYTES, MAX_SLOTS
@@ -47,10 +47,10 @@ def test_the_first_message_has_to_be_hello() -> None:
 
 
 def test_a_second_hello(victim: Victim) -> None:
-    assert refused(victim, messages.Hello(1, 1)).penalty
+    assert refused(victim, messages.Hello(VERSION, VERSION)).penalty
 
 
-@pytest.mark.parametrize(("lowest", "highest"), [(0, 0), (2, 9), (2, 1)])
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 0), (1, 1), (VERSION + 1, 9), (VERSION, VERSION - 1)])
 def test_versions_that_do_not_meet_are_an_error_without_blame(lowest: int, highest: int) -> None:
     error = refused(Victim(), messages.Hello(lowest, highest))
     assert error.penalty == 0

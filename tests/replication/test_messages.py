@@ -30,10 +30,12 @@ COMB = int("01" * 40, 2)
 WIDE = 3 * SEGMENT_CHUNKS + 800
 
 VECTORS: list[tuple[Message, str]] = [
-    (messages.Hello(1, 1), "01 01 01"),
+    (messages.Hello(2, 2), "01 02 02"),
     (messages.Open(1, CONTENT_ID, Wish.CHUNKS), f"02 01 {CONTENT_ID.hex()} 01"),
+    (messages.Open(1, CONTENT_ID, Wish.CHUNKS, is_background=True), f"02 01 {CONTENT_ID.hex()} 81"),
     (messages.Close(300, 1), "03 ac02 01"),
     (messages.Want(2, Wish.IN_ORDER), "04 02 02"),
+    (messages.Want(2, Wish.NOTHING, is_background=True), "04 02 80"),
     (messages.Have(1, 0b111 << 5), "06 01 05 01 07"),
     (messages.Have(1, 1 << 70), "06 01 46 01 01"),
     (messages.Have(1, bits.single(3, 1003)), "05 01 03 03 00 e707"),

@@ -100,3 +100,30 @@ def test_the_buffers_of_many_slow_peers_are_bounded(length: int) -> None:
     count = server.serve()
     assert 0 < count <= min(MAX_SLOTS * length, MAX_SLOT_BYTES)
     assert count >= min(MAX_SLOTS, MAX_SLOT_BYTES // length) * length
+
+
+def test_blocks_give_way_where_the_asker_or_we_want_it() -> None:
+    server = Server(2, 1e6)
+    for link in server.links:
+        server.ask(link, 1, BLOCK_BYTES)
+    asker, other = (link.channels[CONTENT_ID] for link in server.links)
+    asker.is_background = True
+    assert handed(server) == {asker.link.peer: True, other.link.peer: False}
+    server.context.background = frozenset({CONTENT_ID})
+    for channel in (asker, other):
+        server.uploads.request(channel, 1, BLOCK_BYTES)
+    assert handed(server) == {asker.link.peer: True, other.link.peer: True}
+
+
+def handed(server: Server) -> dict[PeerId, bool]:
+    """One round: to whom a block went, and whether it may give way."""
+    found: dict[PeerId, bool] = {}
+    server.uploads.pump()
+    while server.context.commands:
+        command = server.context.commands.popleft()
+        if isinstance(command, ReadChunk):
+            server.uploads.chunk_read(command.read_id, memoryview(bytes(command.length)))
+            server.uploads.pump()
+        elif isinstance(command, SendBulk):
+            found[command.peer] = command.is_background
+    return found

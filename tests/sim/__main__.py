@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tests.sim import swarm
+from tests.sim import group, post, route, swarm
 
-SIMULATIONS = {"swarm": swarm}
+SIMULATIONS = {"group": group, "post": post, "route": route, "swarm": swarm}
 
 
 def main() -> None:

@@ -25,9 +25,8 @@ class Clockwork:
         """Until nothing is left to happen, `is_over`, or the time `until`."""
         events = self._events
         while events and not is_over():
-            when, _, action, args = heappop(events)
-            if when > until:
+            if events[0][0] > until:
                 self.now = until
                 return
-            self.now = when
+            self.now, _, action, args = heappop(events)
             action(*args)

@@ -137,6 +137,21 @@ def test_records_are_kept_by_publisher_and_name(database: Database) -> None:
     assert records.rows(GROUP) == [RecordRow(PEER, "a", b"4"), RecordRow(OTHER_PEER, "a", b"3")]
 
 
+def test_records_in_pages_and_without_those_of_others(database: Database) -> None:
+    for group in (GROUP, OTHER_GROUP):
+        GroupsTable(database).put(GroupRow(group, b"spec", 0.0))
+    records = RecordsTable(database)
+    rows = [RecordRow(peer, name, b"1") for peer in sorted((PEER, OTHER_PEER)) for name in ("a", "b", "c")]
+    records.put(GROUP, rows)
+    records.put(OTHER_GROUP, rows)
+    assert records.page(GROUP, None, 4) == rows[:4]
+    assert records.page(GROUP, (rows[3].publisher, rows[3].name), 4) == rows[4:]
+    assert records.page(GROUP, (rows[5].publisher, rows[5].name), 4) == []
+    records.delete_others(GROUP, PEER)
+    assert records.rows(GROUP) == [row for row in rows if row.publisher == PEER]
+    assert records.rows(OTHER_GROUP) == rows
+
+
 def test_addresses_are_bounded_and_the_last_seen_come_first(database: Database) -> None:
     addresses = AddressesTable(database)
     addresses.put(AddressRow("10.0.0.1:1", None, 0.0))

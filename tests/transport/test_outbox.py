@@ -297,3 +297,36 @@ def test_a_message_somewhat_larger_than_a_record_is_not_cut() -> None:
     assert sizes[:2] == [150_000 + HEADER_BYTES, 30_000 + 80_000 + 2 * HEADER_BYTES]
     assert len(sizes) == 5, "300,000 bytes take three records whatever is done"
     assert max(sizes) <= 200_000
+
+
+def test_the_last_record_with_bulk_says_whether_it_is_in_the_background() -> None:
+    outbox = Outbox()
+    background, bulk = make_flow(1, Priority.BACKGROUND), make_flow(2)
+    control = make_flow(3, Priority.DATA)
+    for flow in (background, bulk, control):
+        outbox.open(flow)
+    carry(outbox)
+    for flow, is_background in ((background, True), (control, True), (bulk, False), (control, False)):
+        outbox.add(flow, [b"x"])
+        outbox.fill(MAX_PLAIN_BYTES)
+        assert outbox.is_background is is_background
+    outbox.add(background, [b"x"])
+    outbox.add(bulk, [b"x"])
+    outbox.fill(MAX_PLAIN_BYTES)
+    assert not outbox.is_background
+
+
+def test_a_flow_changes_its_level_with_what_waits_in_it() -> None:
+    outbox = Outbox()
+    first, second = make_flow(1), make_flow(2)
+    for flow in (first, second):
+        outbox.open(flow)
+        outbox.add(flow, [b"%d" % flow.number])
+    outbox.set_priority(first, Priority.BACKGROUND)
+    events = [event for event in carry(outbox) if isinstance(event, MessageReceived)]
+    assert [event.flow for event in events] == [2, 1]
+    outbox.set_priority(first, Priority.FLASH)
+    for flow in (second, first):
+        outbox.add(flow, [b"again"])
+    plain = b"".join(outbox.fill(MAX_PLAIN_BYTES))
+    assert HEADER.unpack_from(plain, 0)[2] == 1, "first, though it was given last"

@@ -8,7 +8,7 @@ from itertools import permutations, product
 import pytest
 
 from swarmd.core.addresses import Address
-from swarmd.transport.paths import RTT_MARGIN, Kind, Path, is_better, is_near, preferred_kind
+from swarmd.transport.paths import BEST_GRADE, RTT_MARGIN, Kind, Path, grade, is_better, is_near, preferred_kind
 
 LOOPBACK, LAN, LAN_V6 = Address("127.0.0.1", 1), Address("192.168.1.7", 1), Address("fd00::7", 1)
 FAR, FAR_V6 = Address("8.8.8.8", 1), Address("2606:4700::1", 1)
@@ -33,6 +33,19 @@ def test_the_network_of_our_own_ipv6_address_is_near() -> None:
     assert is_near(FAR_V6, OWN) and not is_near(Address("2606:4700:0:1::1", 1), OWN)
     assert not is_near(FAR, OWN), "neighbours in number only"
     assert is_better(Path(Kind.TCP, FAR_V6), Path(Kind.UDP, FAR_V6), OWN)
+
+
+def test_private_addresses_are_near_to_those_who_have_one() -> None:
+    assert is_near(LAN, [FAR, Address("10.0.0.1", 1)]) and not is_near(LAN, [FAR, LAN_V6]) and not is_near(LAN, OWN)
+    assert is_near(LAN_V6, [LAN_V6]) and not is_near(LAN_V6, [LAN])
+    assert is_near(LOOPBACK, OWN), "this machine is near to itself, whatever its addresses"
+
+
+def test_grades_are_what_is_better() -> None:
+    paths = [Path(kind, address) for kind, address in product(Kind, (LAN, FAR))]
+    assert sorted(map(grade, paths)) == [0, 1, 2, BEST_GRADE]
+    for one, other in permutations(paths, 2):
+        assert is_better(one, other) is (grade(one) > grade(other))
 
 
 def test_near_is_better_than_far_by_whatever_transport() -> None:

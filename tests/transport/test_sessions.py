@@ -35,7 +35,7 @@ class Call:
     key: int
     by_lower: bool
     handshake_hash: bytes
-    is_preferred: bool = True
+    grade: int = 3
 
 
 class End:
@@ -58,7 +58,7 @@ class End:
             we_started=started,
             handshake_hash=call.handshake_hash,
             now=now,
-            is_preferred=call.is_preferred,
+            grade=call.grade,
         )
         if verdict is Verdict.KEEP_NEW:
             self.kept.add(call.key)
@@ -96,7 +96,7 @@ def tell(ends: tuple[End, End]) -> None:
 def test_both_ends_keep_the_same_session_whatever_the_order(seed: int) -> None:
     """Called at once by both, and by each over several of the other's addresses."""
     rng = SeededRng(seed)
-    calls = [Call(key, rng.random() < 0.5, rng.bytes(32), rng.random() < 0.7) for key in range(2 + rng.randrange(5))]
+    calls = [Call(key, rng.random() < 0.5, rng.bytes(32), rng.randrange(4)) for key in range(2 + rng.randrange(5))]
     ends = End(LOWER, HIGHER), End(HIGHER, LOWER)
     play(rng, calls, ends)
     assert ends[0].kept == ends[1].kept, calls
@@ -114,7 +114,7 @@ def test_one_call_each_way_keeps_that_of_the_lower_id() -> None:
 
 
 def test_the_better_transport_is_kept_whoever_has_called() -> None:
-    calls = [Call(1, True, binding(1), is_preferred=False), Call(2, False, binding(3), is_preferred=True)]
+    calls = [Call(1, True, binding(1), grade=1), Call(2, False, binding(3), grade=2)]
     for order in (calls, calls[::-1]):
         ends = End(LOWER, HIGHER), End(HIGHER, LOWER)
         for end in ends:

@@ -46,6 +46,8 @@ class DownloadRow:
     inodes: bytes = field(default=b"", repr=False)
     created_at: int = 0
     """Milliseconds of wall time."""
+    background: bool = False
+    """It gives way to all other traffic."""
 
 
 class DownloadsTable:
@@ -54,7 +56,7 @@ class DownloadsTable:
 
     def add(self, row: DownloadRow) -> None:
         self._database.execute(
-            f"INSERT INTO downloads ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO downloads ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.id,
                 row.content_id,
@@ -70,6 +72,7 @@ class DownloadsTable:
                 row.part,
                 row.inodes,
                 row.created_at,
+                row.background,
             ),
         )
 
@@ -88,7 +91,7 @@ class DownloadsTable:
 
 _COLUMNS = (
     "id, content_id, group_id, target, name, pick_order, overwrite, state, paused, error, have, part, inodes,"
-    " created_at"
+    " created_at, background"
 )
 
 
@@ -107,6 +110,7 @@ def _row(
     part: bytes,
     inodes: bytes,
     created_at: int,
+    background: int,
 ) -> DownloadRow:
     return DownloadRow(
         id,
@@ -123,4 +127,5 @@ def _row(
         part,
         inodes,
         created_at,
+        bool(background),
     )

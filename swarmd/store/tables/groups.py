@@ -156,6 +156,19 @@ class RecordsTable:
             )
         ]
 
+    def page(self, group_id: GroupId, after: tuple[PeerId, str] | None, limit: int) -> list[RecordRow]:
+        """The next of the rows beyond this publisher and name, at most `limit`: to read many without holding all."""
+        rows = self._database.query(
+            """SELECT publisher, name, record FROM records WHERE group_id = ? AND (publisher, name) > (?, ?)
+            ORDER BY publisher, name LIMIT ?""",
+            (group_id, *(after or (b"", "")), limit),
+        )
+        return [RecordRow(PeerId(publisher), name, record) for publisher, name, record in rows]
+
+    def delete_others(self, group_id: GroupId, publisher: PeerId) -> None:
+        """All but the rows of this publisher."""
+        self._database.execute("DELETE FROM records WHERE group_id = ? AND publisher != ?", (group_id, publisher))
+
     def delete(self, group_id: GroupId, keys: Iterable[tuple[PeerId, str]]) -> None:
         with self._database.transaction() as sql:
             sql.conn.executemany(

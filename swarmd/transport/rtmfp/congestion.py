@@ -116,6 +116,12 @@ class Controller(Protocol):
         """The path takes packets of this size now."""
         ...
 
+    def take_over(self, window: float, threshold: float, rtt: RttEstimator, outstanding: int, now: float) -> None:
+        """Go on from another controller of this path, once, before anything else: with this window (at least the
+        floor), in slow start up to `threshold`, while `outstanding` bytes are under way.
+        """
+        ...
+
     def forget_path(self, now: float) -> None:
         """The far host's address changed (for a port alone nothing need be forgotten: RFC 9000 §9.4)."""
         ...
@@ -205,6 +211,13 @@ class Window:
     def set_packet_bytes(self, packet_bytes: int) -> None:
         self.packet_bytes = packet_bytes
         self._set_window(max(self._exact, MIN_PACKETS * packet_bytes))
+
+    def take_over(self, window: float, threshold: float, rtt: RttEstimator, outstanding: int, now: float) -> None:
+        self._sent = outstanding
+        self._samples, self._smoothed, self._base = rtt.samples, rtt.smoothed, rtt.minimum
+        self._ssthresh = threshold
+        self._reduced_at = now  # what was sent before was the other one's
+        self._set_window(window)
 
     def forget_path(self, now: float) -> None:
         """Back to the first window and to slow start."""

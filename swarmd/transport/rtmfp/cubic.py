@@ -7,6 +7,16 @@ curve back to where the loss was and, slowly at first, beyond; never less than a
 Departures, with figures in `tests/transport/rtmfp/test_bottleneck.py`: isolated losses are forgiven (see `congestion`),
 without which CUBIC cannot fill a long path that loses a packet now and then; a cut behind a standing queue goes to
 what fits the path without it, and the curve starts from there; slow start ends at once where the rise is beyond doubt.
+
+**A queue that obeys is kept short.** Two flows that wait for losses need minutes to become equal: on 100 Mbit/s of
+200 ms there is one each ten seconds. So a standing queue (the smallest time of a round) is a sign of congestion too, as
+long as it goes when the window is cut; and growth is quick meanwhile, by as many packets for a small flow as for a
+large one. Each cut takes away in proportion, so the flows are equal within seconds, nothing is lost, and the queue
+stays short. Where three cuts did not help, somebody else fills the queue and waits for losses: from then on so does
+this, until the queue has been seen empty; beside plain CUBIC it gets a fifth to two fifths of the line. On paths under
+5 ms a queue cannot be told from a host that was busy, and nothing of this applies. Where the buffer is shorter than a
+queue, losses do the cutting, and are more than with CUBIC as it stands: behind a tenth of the path 0.2 % of the
+packets at 50 ms, 0.9 % at 200 ms.
 """
 
 from __future__ import annotations
@@ -41,6 +51,32 @@ later. Not on shorter paths: there a stall of either host lifts them as far."""
 CONSERVATIVE_ROUNDS = 5
 CONSERVATIVE_GROWTH = 1 / 4
 
+QUEUE_SHARE = 1 / 6
+MIN_QUEUE = 0.005
+LEAST_QUEUE = 0.003
+LOSS_QUEUE_SHARE = 3 / 4
+"""A queue of a sixth of the path's time, at least 5 ms, is a sign to cut; earlier where packets were lost at less."""
+EMPTY_SHARE = 1 / 3
+"""Less than this share of such a queue is hardly one."""
+FIT = 0.96
+"""Such a cut goes a little below what fits: the queue is to empty, so that everybody sees how short the path is."""
+JUDGED_ROUNDS = 3
+"""A cut shows in what is sent after it, and that is acknowledged two rounds later."""
+FRUITLESS_LIMIT = 3
+"""So many cuts behind which the queue stayed, less those behind which it went: others fill it, and do not watch it."""
+QUICK_GROWTH = 1500.0
+"""Packets a second, for each second of the path. 100 Mbit/s have 10,400 packets for each second of the path, of which
+two flows cut a sixth: they grow back within some round trips, and most of a difference is gone after 5 s. It depends
+on nothing but the path, so it is the same for both, however unequal they are."""
+QUICK_SHARE = 1 / 4
+"""Of the window each round at most: what conservative slow start adds."""
+QUICK_STOP = 1.5
+"""It ends where the newest samples show so much more than the longest queue wanted, a round earlier than the cut."""
+FULL_DEPTH = 1 / 8
+"""In buffers shorter than this share of the path, in which growth ends in losses, growth is slower in proportion."""
+DEPTH_GROWTH = 1.1
+"""With each cut before a loss the buffer is believed to be deeper."""
+
 _NO_EPOCH = -1.0
 
 
@@ -51,11 +87,16 @@ class Cubic(Window):
         "_baseline",
         "_conservative_rounds",
         "_curve_period",
+        "_cut_queue",
         "_epoch_at",
+        "_fruitless",
         "_last_at",
+        "_loss_queue",
         "_prior",
+        "_quick",
         "_reno",
         "_reno_growth",
+        "_rounds_since_cut",
         "_timed_out",
         "_top",
     )
@@ -66,7 +107,15 @@ class Cubic(Window):
         self._timed_out = False
         self._top = 0.0  # W_max, bytes
         self._prior = 0.0  # the window that was last cut
+        self._forget_queues()
         self._forget_curve()
+
+    def _forget_queues(self) -> None:
+        self._loss_queue = math.inf  # at the last loss
+        self._cut_queue = 0.0  # at the last cut
+        self._rounds_since_cut = 0
+        self._fruitless = 0
+        self._quick = 0.0  # bytes by which a round may grow while nobody else fills the queue
 
     def _forget_curve(self) -> None:
         self._epoch_at = _NO_EPOCH  # congestion avoidance has not begun
@@ -100,6 +149,7 @@ class Cubic(Window):
         if is_new_round:
             if self.yields(now):
                 self._give_way(now)
+            self._watch_queue(now)
             self._begin_round(max(outstanding_before - n_bytes, 0))
 
     def on_loss(self, n_bytes: int, sent_at: float, now: float) -> None:
@@ -107,6 +157,8 @@ class Cubic(Window):
         if sent_at <= self._reduced_at:
             return
         if not self._is_forgiven(n_bytes):
+            if self._recent_rtt < math.inf:
+                self._loss_queue = max(self._recent_rtt - self._base, LEAST_QUEUE)
             self._reduce(TIME_CRITICAL_CUT if self.is_time_critical(now) else self._cut(), now)
 
     def on_timeout(self, now: float) -> None:
@@ -122,6 +174,7 @@ class Cubic(Window):
     def forget_path(self, now: float) -> None:
         super().forget_path(now)
         self._top = 0.0
+        self._forget_queues()
         self._forget_curve()
 
     def _cut(self) -> float:
@@ -170,6 +223,8 @@ class Cubic(Window):
         growth = (target - window) / window * n_bytes if target > window else 0.0
         if self._reno > window + growth:
             growth = self._reno - window
+        if self._quick and self._recent_rtt - self._base < QUICK_STOP * self._longest_queue():
+            growth = max(growth, self._quick * n_bytes / window)
         if self.yields(now):
             growth = min(growth, self._slow_growth(n_bytes, now))
         self._set_window(window + growth)
@@ -196,7 +251,51 @@ class Cubic(Window):
         self._ssthresh = max(used * share, MIN_PACKETS * self.packet_bytes)
         self._set_window(self._ssthresh)
         self._reduced_at = now
+        self._rounds_since_cut = 0
+        self._cut_queue = self._queue()
+        self._quick = 0.0
         self._forgiven = max(self._forgiven, 1.0)  # what overflowed is paid for by the cut
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._fruitless >= FRUITLESS_LIMIT
+
+    def _longest_queue(self) -> float:
+        wanted = max(self._base * QUEUE_SHARE, MIN_QUEUE)
+        return max(min(wanted, self._loss_queue * LOSS_QUEUE_SHARE), LEAST_QUEUE)
+
+    def _watch_queue(self, now: float) -> None:
+        """Once a round: whether the last cut helped, whether another is due, and how fast the window may grow."""
+        self._rounds_since_cut += 1
+        self._quick = 0.0
+        if self._exact < self._ssthresh or self._base < CERTAIN_MIN_RTT or self._round_rtt == math.inf:
+            return
+        queue, longest = self._round_rtt - self._base, self._longest_queue()
+        self._judge_cut(queue, longest)
+        if self._is_crowded:
+            return
+        if queue <= longest:
+            self._quick = self._quick_growth()
+        elif self._rounds_since_cut >= JUDGED_ROUNDS:
+            share = self._base / (self._base + queue) * FIT
+            self._loss_queue *= DEPTH_GROWTH
+            self._reduce(max(min(share, CUT) if self._fruitless else share, DEEPEST_CUT), now)
+
+    def _judge_cut(self, queue: float, longest: float) -> None:
+        if self._is_crowded and queue <= longest * EMPTY_SHARE:
+            self._fruitless -= 1
+        if self._rounds_since_cut != JUDGED_ROUNDS:
+            return
+        if queue > max(self._cut_queue, longest) / 2:
+            self._fruitless = min(self._fruitless + 1, FRUITLESS_LIMIT)
+        else:
+            self._fruitless = max(self._fruitless - 1, 0)
+
+    def _quick_growth(self) -> float:
+        """Bytes a round."""
+        depth = min(self._loss_queue / (self._base * FULL_DEPTH), 1.0)
+        packets = QUICK_GROWTH * depth * self._smoothed**2
+        return max(min(packets * self.packet_bytes, QUICK_SHARE * self._exact), float(self.packet_bytes))
 
     def _give_way(self, now: float) -> None:
         share = self._yield_cut()

@@ -17,7 +17,7 @@ Bounds: MAX_SESSIONS, those that linger included; startup packets of MAX_STARTUP
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from swarmd.core.addresses import Address
@@ -28,9 +28,10 @@ from swarmd.identity.certificate import Certificate
 from swarmd.transport.api import CloseReason, State
 from swarmd.transport.rtmfp import glare
 from swarmd.transport.rtmfp.alerts import Alerts
+from swarmd.transport.rtmfp.choice import Choice, Maker
 from swarmd.transport.rtmfp.chunks import Chunk, decode_chunks, encode_chunk
-from swarmd.transport.rtmfp.congestion import Controller
 from swarmd.transport.rtmfp.cubic import Cubic
+from swarmd.transport.rtmfp.ledbat import Ledbat
 from swarmd.transport.rtmfp.opening import Failed, Opened, Opening
 from swarmd.transport.rtmfp.packet import (
     MIN_DATAGRAM_BYTES,
@@ -43,6 +44,7 @@ from swarmd.transport.rtmfp.packet import (
 from swarmd.transport.rtmfp.packing import BATCH_BYTES, SCRATCH_BYTES
 from swarmd.transport.rtmfp.pathmtu import PathMtu
 from swarmd.transport.rtmfp.profile import OwnAddress, Profile, WrongPeer
+from swarmd.transport.rtmfp.resets import Resets
 from swarmd.transport.rtmfp.responder import Answer, Call, Forward, Introducer, Responder
 from swarmd.transport.rtmfp.session import KEYING_TIMEOUT, RtmfpSession
 from swarmd.transport.rtmfp.startup import ATTEMPT_TIMEOUT, Outgoing
@@ -61,10 +63,6 @@ class Datagram(NamedTuple):
     data: bytes
 
 
-def foreground(packet_bytes: int, now: float) -> Controller:
-    return Cubic(packet_bytes, now)
-
-
 class Endpoint:
     def __init__(
         self,
@@ -72,19 +70,23 @@ class Endpoint:
         rng: Rng,
         now: float,
         *,
-        controller: Callable[[int, float], Controller] = foreground,
+        foreground: Maker = Cubic,
+        background: Maker = Ledbat,
         introducer: Introducer | None = None,
+        reset_key: bytes | None = None,
     ) -> None:
-        """`controller`: makes the congestion controller of a session, from a packet's size and the time."""
-        self._profile, self._rng, self._controller = profile, rng, controller
+        """`foreground`, `background`: make the congestion controllers of a session; `choice` says which drives."""
+        self._profile, self._rng = profile, rng
+        self._controllers = (foreground, background)
         self._responder = Responder(profile, rng, now, introducer)
         self._alerts = Alerts()
+        self._resets = Resets(reset_key, rng)
         self._sessions: dict[int, RtmfpSession] = {}
         self._openings: dict[int, Opening] = {}
         self._tags: dict[bytes, int] = {}
         self._unheard: dict[int, Call] = {}  # sessions opened with us of which no packet has opened yet
         self._incoming: deque[RtmfpSession] = deque()
-        self._failed: list[RtmfpSession] = []  # in opening, since somebody was told
+        self._told: list[RtmfpSession] = []  # failed, or to ask something, by what was said outside of them
         self._datagrams: deque[Datagram] = deque()
         self._sweep_at = now
         self._scratch = bytearray(SCRATCH_BYTES)
@@ -143,6 +145,7 @@ class Endpoint:
                 continue
             found = self._sessions.get(number)
             if found is None:
+                self._receive_unknown(number, datagram, address, now)
                 continue
             if found is not session:
                 session = found
@@ -155,9 +158,9 @@ class Endpoint:
                     self._check_heard(session)
         for session in touched:
             self._answer_forwarded(session, address, now)
-        if self._failed:
-            touched += self._failed
-            self._failed.clear()
+        if self._told:
+            touched += self._told
+            self._told.clear()
         return touched
 
     def _answer_forwarded(self, session: RtmfpSession, address: Address, now: float) -> None:
@@ -180,6 +183,14 @@ class Endpoint:
         for chunk in self._startup_chunks(datagram):
             if number in self._openings:
                 self._advance(number, chunk, address, now)
+
+    def _receive_unknown(self, number: int, datagram: memoryview, address: Address, now: float) -> None:
+        """Of no session of ours: is one of ours none of its sender's any more, or the other way round?"""
+        lost = self._sessions.get(self._resets.session_of(datagram) or 0)
+        if lost is not None:
+            self._fail(lost, CloseReason.LOST, "the peer knows nothing of this session any more")
+        elif (reset := self._resets.answer(number, len(datagram), address, now)) is not None:
+            self._datagrams.append(Datagram(address, reset))
 
     def _startup_chunks(self, datagram: memoryview) -> list[Chunk]:
         """Of a startup packet; none when it is none: anybody may have sent it."""
@@ -212,7 +223,7 @@ class Endpoint:
 
     def _fail(self, session: RtmfpSession, reason: CloseReason, detail: str, peer: PeerId | None = None) -> None:
         session.failed(reason, detail, peer)
-        self._failed.append(session)
+        self._told.append(session)
 
     def _answer(self, answers: list[Answer], now: float) -> None:
         for answer in answers:
@@ -226,7 +237,11 @@ class Endpoint:
                 self._send_startup([answer], now)
 
     def _receive_call(self, call: Call, now: float) -> None:
-        """Somebody has keyed a session with us."""
+        """Somebody has keyed a session with us. If we have one with him, he may have lost it: ask there."""
+        for session in self._sessions.values():
+            if session.state is State.OPEN and session.certificate == call.certificate:
+                session.ping(now)
+                self._told.append(session)
         rival = glare.find_rival(self._openings.values(), call.certificate, call.address)
         decision = glare.decide_glare(
             self._profile, rival, call.certificate, opened_ago=self._opened_ago(call.certificate, now)
@@ -268,6 +283,9 @@ class Endpoint:
         deadlines = [
             each for each in (opening.next_deadline() for opening in self._openings.values()) if each is not None
         ]
+        waiting = self._responder.next_deadline()
+        if waiting is not None:
+            deadlines.append(waiting)
         if self._unheard or any(session.state is State.CLOSED for session in self._sessions.values()):
             deadlines.append(self._sweep_at + SWEEP_PERIOD)
         closing = (session.close_deadline for session in self._sessions.values())
@@ -282,7 +300,8 @@ class Endpoint:
             opening.handle_timer(now)
             self._send_startup(opening.to_send(now), now)
             self._settle(number, now)
-        self._failed.clear()  # whoever drives the endpoint looks at all sessions now
+        self._told.clear()  # whoever drives the endpoint looks at all sessions now
+        self._answer(self._responder.handle_timer(now), now)
         self._say_closed(now)
         if now >= self._sweep_at + SWEEP_PERIOD:
             self._sweep(now)
@@ -322,9 +341,10 @@ class Endpoint:
             now,
             near_id=near_id,
             is_initiator=is_initiator,
-            controller=self._controller(path.packet_bytes, now),
+            choice=Choice(*self._controllers, path.packet_bytes, now),
             path=path,
             alerts=self._alerts,
+            resets=self._resets,
             scratch=self._scratch,
             keying_timeout=keying_timeout,
         )

@@ -36,6 +36,7 @@ class InFlight:
         self._highest = 0  # acknowledged
         self.in_flight_bytes = 0
         self.newest: Sent | None = None  # of those that the last acknowledgement has confirmed
+        self.largest = 0  # size of the largest of them, 0 when there is none
 
     def __bool__(self) -> bool:
         return bool(self._packets)
@@ -63,18 +64,22 @@ class InFlight:
         """
         before = self.in_flight_bytes
         newest = self.newest = None
+        largest = 0
         for fragment in fragments:
             packet = fragment.sent
             if packet is None:
                 continue  # it was taken for lost
             fragment.sent = None
             packet.left -= 1
-            if (newest is None or packet.number > newest.number) and (packet.is_first or packet.sent_at <= sent_by):
-                newest = packet
+            if packet.is_first or packet.sent_at <= sent_by:
+                if newest is None or packet.number > newest.number:
+                    newest = packet
+                if packet.size > largest:
+                    largest = packet.size
             if not packet.left:
                 del self._packets[packet.number]
                 self.in_flight_bytes -= packet.size
-        self.newest = newest
+        self.newest, self.largest = newest, largest
         if newest is not None and newest.number > self._highest:
             self._highest = newest.number
         return before - self.in_flight_bytes

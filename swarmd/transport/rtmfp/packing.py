@@ -76,6 +76,7 @@ class Packer:
         """All that may leave now, as far as it goes into one; None when that is nothing."""
         sending, cipher = self._sending, self._cipher
         assert cipher is not None
+        sending.choose_controller(now)
         packet_bytes = self._path.packet_bytes
         limit = packet_bytes - SESSION_ID_BYTES - cipher.overhead
         budget = sending.burst_bytes(now) if sending.may_send(now) else 0

@@ -143,16 +143,19 @@ class PathMtu:
         if self._large_lost >= BLACK_HOLE_PACKETS and is_silent:
             self._fall(size, now)
 
-    def hint(self, size: int, now: float) -> None:
-        """A router says that packets of more than `size` bytes of UDP payload do not pass."""
-        if now < self._hint_until or size >= self.packet_bytes:
-            return
+    def hint(self, size: int, now: float) -> bool:
+        """A router says that packets of more than `size` bytes of UDP payload do not pass; whether `packet_bytes` is
+        another one now.
+        """
+        if now < self._hint_until or size >= self.packet_bytes or self.packet_bytes == BASE_BYTES:
+            return False
         self._hinted = self._hinted or self.packet_bytes
         self.packet_bytes = max(known for known in self._sizes if known <= max(size, BASE_BYTES))
         self._too_large = min(self._too_large, self._next_larger(self.packet_bytes))
         self._probe, self._tries = None, 0
         self._again_at = now + HINT_TRIAL_PERIOD
         self._forget_losses(now)
+        return True
 
     def _fall(self, size: int, now: float) -> None:
         self.packet_bytes = BASE_BYTES

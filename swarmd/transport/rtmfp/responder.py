@@ -2,12 +2,15 @@
 
 In: the chunks of each startup packet with session ID 0, its address and its size; the Forwarded IHellos of open
 sessions. Out, as the answer to the call: `Outgoing` to send, `Forward` to send inside an open session, and `Call`
-when somebody has keyed a session: the endpoint decides (`glare`), then `accept`s it or `refuse`s it.
+when somebody has keyed a session: the endpoint decides (`glare`), then `accept`s it or `refuse`s it. The calls of those
+who had to wait come out of `handle_timer`.
 
 Invariants:
 - no state until an IIKeying with a good cookie has been keyed; then one entry of a bounded table, for as long as the
   initiator may ask again: the same question is answered with the same RIKeying before any public-key work;
-- public-key work is bounded by PUBLIC_KEY_OPERATIONS a PUBLIC_KEY_PERIOD, the questions beyond that are dropped;
+- public-key work is bounded by PUBLIC_KEY_OPERATIONS a PUBLIC_KEY_PERIOD; questions with a good cookie beyond that
+  wait, MAX_WAITING at the most, and each host that asks has its turn: many nodes behind one address are served as fast
+  as we serve at all, and one that floods delays the others by one question of its own each;
 - one packet has at most one answer, no longer than itself, in bytes of whole datagrams (unless the profile says
   otherwise); and it may cause one Forwarded IHello.
 
@@ -28,6 +31,7 @@ from swarmd.core.errors import RemoteError
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.identity.certificate import Certificate
+from swarmd.transport.rtmfp.allowance import Allowance, host_of
 from swarmd.transport.rtmfp.chunks import (
     Chunk,
     CookieChange,
@@ -44,9 +48,11 @@ from swarmd.transport.rtmfp.startup import ATTEMPT_TIMEOUT, MAX_CANDIDATES, Outg
 
 PUBLIC_KEY_OPERATIONS = 16
 PUBLIC_KEY_PERIOD = 0.1
-"""160 sessions a second: 0.5 ms each makes at most 8 % of a core, and a whole swarm can come back in seconds."""
-OPERATIONS_A_HOST = 4
-"""Of those, for one host: so that one stranger alone cannot take them all."""
+"""160 sessions a second: 0.5 ms each makes at most 8 % of a core, on a slow machine a third; and 100 nodes, behind one
+address or many, are served in 0.7 s."""
+MAX_WAITING = 256
+"""IIKeyings with a good cookie that wait for their keying: 1.6 s of work. When there are more, the host that has most
+of them loses its newest. At most 1 MB, as startup packets are short."""
 FORWARDS = 16
 FORWARD_PERIOD = 0.5
 """Forwarded IHellos that we pass on, and such that we answer, each: what a stranger, or a peer, can have us send."""
@@ -113,10 +119,10 @@ class Responder:
         self._introducer = introducer
         self._cookies = CookieJar(rng, now)
         self._remembered: dict[_Asked, tuple[float, RIKeying | None]] = {}
-        self._operations = _Allowance(PUBLIC_KEY_OPERATIONS, PUBLIC_KEY_PERIOD)
-        self._hosts: dict[str, int] = {}
-        self._passed_on = _Allowance(FORWARDS, FORWARD_PERIOD)
-        self._answered = _Allowance(FORWARDS, FORWARD_PERIOD)
+        self._operations = Allowance(PUBLIC_KEY_OPERATIONS, PUBLIC_KEY_PERIOD)
+        self._waiting = _Waiting()
+        self._passed_on = Allowance(FORWARDS, FORWARD_PERIOD)
+        self._answered = Allowance(FORWARDS, FORWARD_PERIOD)
 
     def receive(self, chunks: Iterable[Chunk], address: Address, datagram_bytes: int, now: float) -> list[Answer]:
         """Of one packet the first IHello or IIKeying counts, the others would be further questions for the price of
@@ -139,6 +145,17 @@ class Responder:
             return []
         question_bytes = longest_datagram(IHello(epd, tag), self._profile)
         return self._answer(self._hello(tag, asker, now), asker, 0, question_bytes)
+
+    def next_deadline(self) -> float | None:
+        """When somebody who waits can be served."""
+        return self._operations.next_at() if self._waiting else None
+
+    def handle_timer(self, now: float) -> list[Answer]:
+        """The calls of those who have waited, as far as there may be public-key work now."""
+        answers: list[Answer] = []
+        while self._waiting and self._operations.take(now):
+            answers += self._respond(*self._waiting.pop())
+        return answers
 
     def accept(self, call: Call, session_id: int, now: float) -> Outgoing:
         """The answer to `call`, and to its repetitions; `session_id` is ours, chosen by the endpoint."""
@@ -197,21 +214,15 @@ class Responder:
         if (known := self._remembered.get(asked)) is not None:
             answer = known[1]
             return [] if answer is None else self._answer(answer, address, question.session_id, size)
-        if not self._may_compute(address.host, now):
-            return []
+        self._waiting.add(asked, question)
+        return self.handle_timer(now)
+
+    def _respond(self, asked: _Asked, question: IIKeying) -> list[Answer]:
         try:
             response = self._profile.respond(question)
         except RemoteError:
             return []
-        return [Call(address, question.session_id, response, asked)]
-
-    def _may_compute(self, host: str, now: float) -> bool:
-        if self._operations.is_over(now):
-            self._hosts.clear()
-        if self._hosts.get(host, 0) >= OPERATIONS_A_HOST or not self._operations.take(now):
-            return False
-        self._hosts[host] = self._hosts.get(host, 0) + 1
-        return True
+        return [Call(asked.address, asked.far_session_id, response, asked)]
 
     def _remember(self, asked: _Asked, answer: RIKeying | None, now: float) -> None:
         self._remembered.pop(asked, None)  # so that the order is that of expiry
@@ -226,23 +237,40 @@ class Responder:
         return self._profile.answers_short_questions or longest_datagram(chunk, self._profile) <= question_bytes
 
 
-class _Allowance:
-    """So many of something in each period."""
+class _Waiting:
+    """Questions in the order in which they are answered: of each host the oldest, in turn."""
 
-    __slots__ = ("_ends_at", "_left", "_limit", "_period")
+    def __init__(self) -> None:
+        self._hosts: dict[str, dict[_Asked, IIKeying]] = {}  # whose turn it is first; none is empty
+        self._count = 0
 
-    def __init__(self, limit: int, period: float) -> None:
-        self._limit, self._period = limit, period
-        self._left, self._ends_at = 0, float("-inf")
+    def __len__(self) -> int:
+        return self._count
 
-    def is_over(self, now: float) -> bool:
-        """Whether the next `take` begins a new period."""
-        return now >= self._ends_at
+    def add(self, asked: _Asked, question: IIKeying) -> None:
+        """Asked again, it keeps its place."""
+        host = host_of(asked.address)
+        questions = self._hosts.get(host, {})
+        if asked not in questions and (self._count < MAX_WAITING or self._make_room(len(questions))):
+            questions[asked] = question
+            self._hosts[host] = questions
+            self._count += 1
 
-    def take(self, now: float) -> bool:
-        if self.is_over(now):
-            self._left, self._ends_at = self._limit, now + self._period
-        if not self._left:
+    def pop(self) -> tuple[_Asked, IIKeying]:
+        host, questions = next(iter(self._hosts.items()))
+        del self._hosts[host]
+        asked = next(iter(questions))
+        question = questions.pop(asked)
+        if questions:
+            self._hosts[host] = questions  # behind the others
+        self._count -= 1
+        return asked, question
+
+    def _make_room(self, waiting: int) -> bool:
+        """For a host of which so many wait already: whether another one has more of them, and lost one."""
+        longest = max(self._hosts.values(), key=len)
+        if len(longest) <= waiting + 1:
             return False
-        self._left -= 1
+        longest.popitem()
+        self._count -= 1
         return True

@@ -80,6 +80,11 @@ class SendFlow:
         return self.is_closing and self._final is not None and not self._unacknowledged
 
     @property
+    def is_busy(self) -> bool:
+        """Whether there is anything to send or not acknowledged."""
+        return bool(self._messages or self._unacknowledged)
+
+    @property
     def is_ready(self) -> bool:
         """Whether there is something that the receiver has room for."""
         if self._resend:

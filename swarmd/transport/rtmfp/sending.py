@@ -1,10 +1,11 @@
 """The sending half of a session: flows that have something to send, what is under way, and when the next may leave.
 
-In:  `open`, `send`, `finish`; acknowledgements and rejections of the peer's; `handle_timer`.
+In:  `open`, `send`, `set_priority`, `finish`; acknowledgements and rejections of the peer's; `handle_timer`.
 Out: `fill`, which writes User Data chunks into a packet, and `packet_sent` behind it; events (`MessageSent`);
      `next_deadline`.
 
-Priorities are strict between levels and take turns inside one. Data waits for three things: the congestion window,
+Priorities are strict between levels and take turns inside one; which of them there are decides what the path is driven
+by (`choice`). Data waits for three things: the congestion window,
 the pacer, and the receiver's buffer (each flow's own).
 
 What is not acknowledged for long is asked for in two steps: first the oldest packet is sent again (its acknowledgement
@@ -18,9 +19,11 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf, sqrt
+from typing import NamedTuple
 
 from swarmd.core.errors import LocalError
 from swarmd.transport.api import MAX_FLOWS, MAX_MESSAGE_BYTES, Event, MessageSent, Priority
+from swarmd.transport.rtmfp.choice import Choice
 from swarmd.transport.rtmfp.chunks import CHUNK_HEADER_BYTES, FLAG_OPTIONS, USER_DATA
 from swarmd.transport.rtmfp.congestion import Controller
 from swarmd.transport.rtmfp.fragments import Fragment
@@ -45,9 +48,23 @@ _TIME_CRITICAL = int(Priority.TIME_CRITICAL)  # looking it up takes longer than 
 PERSIST_PERIOD, MAX_PERSIST_PERIOD = 1.0, 60.0  # of asking about a closed receive buffer; RFC 7016 §3.6.2.9
 
 
+class _Probed(NamedTuple):
+    """A packet that was sent again as a probe, `asked_at`; `fragment`: one of it that was unacknowledged then."""
+
+    fragment: Fragment
+    size: int
+    sent_at: float
+    asked_at: float
+
+
 class Sending:
-    def __init__(self, controller: Controller, rtt: RttEstimator, path: PathMtu, events: deque[Event]) -> None:
-        self.controller, self.rtt, self.path = controller, rtt, path
+    def __init__(self, choice: Choice, rtt: RttEstimator, path: PathMtu, events: deque[Event]) -> None:
+        self.controller: Controller = choice.controller
+        self.rtt, self.path = rtt, path
+        self._choice = choice
+        self._has_background = False  # there was a background flow once: without, there is nothing to choose
+        self._is_unsettled = False  # whether another controller is to drive is to be looked at
+        self._active: set[SendFlow] = set()  # with something to send or unacknowledged, and some that had
         self.pacer = Pacer(path.packet_bytes)
         self.flows: dict[int, SendFlow] = {}
         self._events = events
@@ -60,6 +77,7 @@ class Sending:
         self._fragments: list[Fragment] = []
         self._next_flow = 1
         self._probes = 0
+        self._probed: list[_Probed] = []  # MAX_PROBES of them
         self._active_at = 0.0  # something was sent or confirmed
         self._progress_at = 0.0  # something was confirmed, or the first was sent
         self._may_probe = False
@@ -80,7 +98,35 @@ class Sending:
         number = self._next_flow
         self._next_flow += 1
         self.flows[number] = SendFlow(number, priority, options, report_sent=report_sent)
+        self._has_background = self._has_background or priority == Priority.BACKGROUND
         return number
+
+    def set_priority(self, number: int, priority: Priority) -> None:
+        """LocalError when there is no such flow."""
+        flow = self.flows.get(number)
+        if flow is None:
+            raise LocalError(f"flow {number} is not open")
+        if flow.is_scheduled:
+            self._ready[flow.priority].remove(flow)
+            self._ready[priority].append(flow)
+        flow.priority = priority
+        self._has_background = self._has_background or priority == Priority.BACKGROUND
+        self._is_unsettled = True
+
+    @property
+    def is_background(self) -> bool:
+        return self._choice.is_background
+
+    def choose_controller(self, now: float) -> None:
+        """Before packets are made. Costs 0.1 us while no flow is a background one."""
+        if not self._is_unsettled or not self._has_background:
+            return
+        self._is_unsettled = False
+        self._active = {flow for flow in self._active if flow.is_busy}
+        in_flight = self._in_flight.in_flight_bytes
+        if self._choice.settle(self._active, self.rtt, in_flight, self._active_at, now):
+            self.controller = self._choice.controller
+            self.pacer.set_rate(self.controller.pacing_rate, self.rtt.smoothed, self.path.packet_bytes, now)
 
     def send(self, number: int, message: Message) -> None:
         """LocalError when there is no such flow, or no such message can be."""
@@ -92,6 +138,8 @@ class Sending:
         queued = flow.queued_bytes
         flow.add(message)
         self.queued_bytes += flow.queued_bytes - queued
+        self._active.add(flow)
+        self._is_unsettled = True
         self._report(flow)
         self._schedule(flow)
 
@@ -105,7 +153,7 @@ class Sending:
     def finish(self, flow: SendFlow) -> None:
         flow.close()
         if flow.is_complete:
-            del self.flows[flow.number]  # it was rejected, and has ended
+            self._forget(flow)  # it was rejected, and has ended
         else:
             self._schedule(flow)
 
@@ -205,8 +253,7 @@ class Sending:
             self._confirm(fragments, now)
             self._report(flow)
             if flow.is_complete:
-                del self.flows[number]
-                self._blocked.discard(flow)
+                self._forget(flow)
                 return
         if flow.is_ready:
             self._schedule(flow)
@@ -219,6 +266,7 @@ class Sending:
         if flow is not None and flow.exception is None:
             self.queued_bytes -= flow.queued_bytes
             self._in_flight.forget(flow.reject(code))
+            self._is_unsettled = True
             self._report(flow)
             self._blocked.discard(flow)
             self._schedule(flow)
@@ -228,13 +276,15 @@ class Sending:
         before = in_flight.in_flight_bytes
         confirmed = in_flight.confirm(fragments, now - self._echoed_period + ECHO_SLACK)
         self._active_at = self._progress_at = now
+        self._is_unsettled = True
         self._probes = 0
         newest = in_flight.newest
         if newest is not None:
             if newest.is_first and len(fragments) > 1:
                 rtt.add(now - newest.sent_at, now)
-            self.path.packet_acknowledged(newest.size, now)
+            self.path.packet_acknowledged(in_flight.largest, now)
         lost = in_flight.take_lost()
+        repaired = self._take_repaired(fragments, now) if self._probed else []
         if confirmed:
             controller.on_acknowledged(confirmed, before, rtt, now)
         if lost:
@@ -243,13 +293,36 @@ class Sending:
                 self.path.packet_lost(packet.size, now)
             controller.set_packet_bytes(self.path.packet_bytes)
             controller.on_loss(sum(packet.size for packet in lost), lost[-1].sent_at, now)
+        for size, sent_at in repaired:
+            controller.on_loss(size, sent_at, now)
         self.pacer.set_rate(controller.pacing_rate, rtt.smoothed, self.path.packet_bytes, now)
+
+    def _take_repaired(self, fragments: list[Fragment], now: float) -> list[tuple[int, float]]:
+        """Size and time of packets that were lost and arrived as a probe: a sign of congestion like any other loss
+        (RFC 8985 §7.4). What is confirmed sooner than the path allows, or by an answer to what was sent before the
+        probe, was late and not lost.
+        """
+        least = max(self.rtt.minimum, self._echoed_period - ECHO_SLACK)
+        confirmed = {id(fragment) for fragment in fragments}
+        repaired, left = [], []
+        for probed in self._probed:
+            if id(probed.fragment) not in confirmed:
+                left.append(probed)
+            elif now - probed.asked_at >= least:
+                repaired.append((probed.size, probed.sent_at))
+        self._probed = left
+        return repaired
 
     def _lose(self, fragments: list[Fragment]) -> None:
         for fragment in fragments:
             if fragment.sent is not None:
                 fragment.flow.lost(fragment)
                 self._schedule(fragment.flow)
+
+    def _forget(self, flow: SendFlow) -> None:
+        del self.flows[flow.number]
+        self._blocked.discard(flow)
+        self._active.discard(flow)
 
     def _report(self, flow: SendFlow) -> None:
         if flow.delivered:
@@ -304,6 +377,13 @@ class Sending:
             self._probes = 0
             self._alarm(now)
 
+    def resend(self, now: float) -> None:
+        """What is under way is too large for the path: all of it goes again. It says nothing about congestion."""
+        self._active_at = now
+        self._probed.clear()
+        for packet in self._in_flight.take_all():
+            self._lose(packet.fragments)
+
     def path_changed(self, now: float) -> None:
         """Packets are of another size now."""
         self.controller.set_packet_bytes(self.path.packet_bytes)
@@ -322,9 +402,12 @@ class Sending:
             self._probes += 1
             oldest = self._in_flight.take_oldest()
             assert oldest is not None
+            waiting = next(fragment for fragment in oldest.fragments if fragment.sent is oldest)
+            self._probed = [*self._probed[1 - MAX_PROBES :], _Probed(waiting, oldest.size, oldest.sent_at, now)]
             self._lose(oldest.fragments)
             self._may_probe = True
             return
+        self._probed.clear()
         packets = self._in_flight.take_all()
         for packet in packets:
             self._lose(packet.fragments)

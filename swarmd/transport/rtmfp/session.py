@@ -27,18 +27,10 @@ from swarmd.core.errors import LocalError, RemoteError
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.identity.certificate import Certificate
-from swarmd.transport.api import (
-    MAX_METADATA_BYTES,
-    Buffer,
-    Closed,
-    CloseReason,
-    Event,
-    Opened,
-    Priority,
-    State,
-)
+from swarmd.transport.api import MAX_METADATA_BYTES, Buffer, Closed, CloseReason, Event, Opened, Priority, State
 from swarmd.transport.rtmfp import mobility
 from swarmd.transport.rtmfp.alerts import Alerts
+from swarmd.transport.rtmfp.choice import Choice
 from swarmd.transport.rtmfp.chunks import (
     BUFFER_BLOCK_BYTES,
     CHUNK_HEADER_BYTES,
@@ -58,25 +50,19 @@ from swarmd.transport.rtmfp.chunks import (
     decode_chunks,
     encode_chunk,
 )
-from swarmd.transport.rtmfp.congestion import Controller
 from swarmd.transport.rtmfp.farewell import Farewell, decode_reason
+from swarmd.transport.rtmfp.hearsay import Hearsay
 from swarmd.transport.rtmfp.liveness import Liveness
 from swarmd.transport.rtmfp.messages import Message
 from swarmd.transport.rtmfp.mobility import Mobility
-from swarmd.transport.rtmfp.packet import (
-    ECHO,
-    TIME_CRITICAL,
-    TIME_CRITICAL_REVERSE,
-    TIMESTAMP,
-    Mode,
-    ticks,
-)
+from swarmd.transport.rtmfp.packet import ECHO, TIME_CRITICAL, TIME_CRITICAL_REVERSE, TIMESTAMP, Mode, ticks
 from swarmd.transport.rtmfp.packing import Batch, Packer
 from swarmd.transport.rtmfp.pathmtu import PathMtu, Probes
 from swarmd.transport.rtmfp.profile import Keyed
 from swarmd.transport.rtmfp.reassembly import Reassembly
 from swarmd.transport.rtmfp.receiveflow import Order
 from swarmd.transport.rtmfp.receiving import Receiving
+from swarmd.transport.rtmfp.resets import Resets
 from swarmd.transport.rtmfp.rtt import RttEstimator
 from swarmd.transport.rtmfp.sending import Sending, flow_options
 
@@ -85,7 +71,6 @@ STALL_TIMEOUT = 60.0  # nothing of what is under way is acknowledged, although t
 MAX_QUEUED_BYTES = 32 << 20  # a peer that does not read costs at most this
 MAX_PINGS = 8  # answers and questions that wait for a packet
 MAX_PING_BYTES = 1024
-_KEEPALIVE = b"K"
 _MODES = 0x03
 _HEADER_FLAGS = TIMESTAMP | ECHO | TIME_CRITICAL | TIME_CRITICAL_REVERSE
 _MIN_PLAIN_BYTES = 9  # what `_receive_plain` looks at: a whole header, a chunk's, and flags
@@ -102,9 +87,10 @@ class RtmfpSession:
         *,
         near_id: int,
         is_initiator: bool,
-        controller: Controller,
+        choice: Choice,
         path: PathMtu,
         alerts: Alerts,
+        resets: Resets,
         scratch: bytearray,
         keying_timeout: float = KEYING_TIMEOUT,
     ) -> None:
@@ -122,15 +108,16 @@ class RtmfpSession:
         self._rtt = RttEstimator()
         self._path = path
         self._events: deque[Event] = deque()
-        self._sending = Sending(controller, self._rtt, path, self._events)
+        self._sending = Sending(choice, self._rtt, path, self._events)
         self._receiving = Receiving(self._sending.flows, self._events)
-        self._alerts = alerts
+        self._alerts, self._resets = alerts, resets
         self._packer = Packer(near_id, self._mode, self._sending, self._receiving, path, alerts, scratch)
         self._elsewhere: deque[tuple[Address, bytes]] = deque()  # to addresses that are not proved
         self._reassembly = Reassembly()
         self._is_in_parts = False  # what is being read was put together
         self._created_at = now
         self._liveness = Liveness(now)
+        self.hearsay = Hearsay(self._sending, path, self._liveness, self.ping)
         self._keying_timeout = keying_timeout
         self._probes = Probes()
         self._mobility = Mobility(rng)
@@ -172,6 +159,14 @@ class RtmfpSession:
         if len(metadata) > MAX_METADATA_BYTES:
             raise LocalError("too much metadata")
         return self._sending.open(priority, flow_options(metadata, priority, in_return_to), report_sent=report_sent)
+
+    def set_priority(self, flow: int, priority: Priority) -> None:
+        if self._state is not State.CLOSED:
+            self._sending.set_priority(flow, priority)
+
+    @property
+    def is_background(self) -> bool:
+        return self._sending.is_background
 
     def send(self, flow: int, parts: Sequence[Buffer]) -> None:
         self.send_message(flow, parts)
@@ -230,7 +225,7 @@ class RtmfpSession:
             return None
         if self._state is State.KEYING:
             return self._created_at + self._keying_timeout
-        deadline = min(self._gone_at(), self._ask_at())
+        deadline = min(self._gone_at(), self._ask_at(), self._mobility.repeat_at())
         for other in (self._sending.next_deadline(), self._receiving.acknowledge_at):
             if other is not None and other < deadline:
                 deadline = other
@@ -248,11 +243,13 @@ class RtmfpSession:
             self._end(Closed(CloseReason.TIMED_OUT, "the peer takes no data any more"))
         elif now >= self._ask_at():
             self.ping(now)
+        if (again := self._mobility.repeat(now)) is not None:
+            self._add_chunk(Ping(again[1]), to=again[0])
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life; the host calls it too when its network has changed."""
         self._liveness.asked(now)
-        self._add_chunk(Ping(_KEEPALIVE))
+        self._add_chunk(Ping(self._resets.keepalive(self.near_id, self.address)))
 
     def _ask_at(self) -> float:
         return self._liveness.ask_at(self._receiving.told_at)
@@ -268,8 +265,7 @@ class RtmfpSession:
         self._packer.keyed(keyed.cipher, far_id)
         self._liveness.began(now)
         if self._is_initiator:
-            self.ping(now)  # confirms the keys to the responder
-            self._open()
+            self._open(now)
 
     def failed(self, reason: CloseReason, detail: str, peer: PeerId | None = None) -> None:
         """The startup came to nothing. `peer`: who it is all the same, proved by a session of its own."""
@@ -312,7 +308,7 @@ class RtmfpSession:
             if self._state is State.CLOSED:
                 self._farewell.receive(plain, now)
                 return
-            self._open()
+            self._open(now)
         self._now = now
         self._liveness.heard(now)
         try:
@@ -385,6 +381,7 @@ class RtmfpSession:
         elif isinstance(chunk, Ping):
             if len(chunk.message) <= MAX_PING_BYTES:
                 self._add_chunk(PingReply(chunk.message), to=address)
+                self._resets.told(self.near_id, chunk.message)
         elif isinstance(chunk, PingReply):
             self._receive_reply(chunk.message, address, now)
         elif isinstance(chunk, BufferProbe):
@@ -433,6 +430,7 @@ class RtmfpSession:
         if is_elsewhere:
             self._sending.path_moved(now)
         self._sending.retry(now)
+        self.ping(now)  # a reset of ours would look otherwise there
 
     # Sending ----------------------------------------------------------------------------------------------------
 
@@ -477,8 +475,9 @@ class RtmfpSession:
         else:
             self._end(Closed(CloseReason.TIMED_OUT, "the handshake was not finished in time"))
 
-    def _open(self) -> None:
-        self._state, self.opened_at = State.OPEN, self._now
+    def _open(self, now: float) -> None:
+        self._state, self.opened_at = State.OPEN, now
+        self.ping(now)  # confirms the keys to the responder, and tells what a reset of ours looks like
         keyed = self._proved()
         self._events.append(Opened(keyed.certificate, keyed.handshake_hash))
 
@@ -491,4 +490,5 @@ class RtmfpSession:
         if self._state is State.CLOSED:
             return
         self._state = State.CLOSED
+        self._resets.forget(self.near_id)
         self._events.append(event)

@@ -1,8 +1,8 @@
 """What is sent next: messages of many flows, strict between priorities, round robin between the flows of one.
 
-In: `open`, `add` (a message of a flow), `finish`; `add_frame` (a ready control frame, before everything). Out:
-`fill(limit)`, the pieces of the next record. A message larger than the room left is cut; the rest stays at the head
-of its flow.
+In: `open`, `add` (a message of a flow), `set_priority`, `finish`; `add_frame` (a ready control frame, before all else).
+Out: `fill(limit)`, the pieces of the next record. A message larger than the room left is cut; the rest stays at the
+head of its flow.
 
 Invariant: what is said of a flow comes in its order, and at its priority: its opening does not overtake what a more
 urgent flow has said before. `queued_bytes` is the sum of message bytes not yet handed out. Nothing is copied here.
@@ -84,6 +84,7 @@ class Outbox:
         self._limit = self._slack = 0  # of the record being filled
         self._is_begun = False
         self.queued_bytes = 0
+        self.is_background = False  # the last record with bulk had none but of background flows
         self.sent: deque[MessageSent] = deque()
 
     def __bool__(self) -> bool:
@@ -103,6 +104,12 @@ class Outbox:
         self.queued_bytes += message.size
         self._schedule(flow)
         return message.size
+
+    def set_priority(self, flow: SendFlow, priority: Priority) -> None:
+        if flow.scheduled:
+            self._ready[flow.priority].remove(flow)
+            self._ready[priority].append(flow)
+        flow.priority = priority
 
     def finish(self, flow: SendFlow) -> None:
         """Close the flow behind its last message."""
@@ -133,6 +140,7 @@ class Outbox:
             room -= len(frame)
             pieces.append(frame)
         if not self._frames:
+            self._settle_urgency()
             for queue in self._urgent_first:
                 self._is_begun = False
                 while queue and room > HEADER_BYTES:
@@ -142,6 +150,13 @@ class Outbox:
                     room -= taken
                     self._is_begun = True
         return pieces
+
+    def _settle_urgency(self) -> None:
+        """As pressing as the most pressing flow that carries bulk; levels above that carry little, and do not count."""
+        for level in (Priority.BULK, Priority.BACKGROUND):
+            if any(flow.messages for flow in self._ready[level]):
+                self.is_background = level is Priority.BACKGROUND
+                return
 
     def _send_from(self, queue: deque[SendFlow], room: int, pieces: list[bytes | memoryview]) -> int:
         """One frame of the flow at the head of `queue`; the bytes it took, 0 when it does not fit usefully."""

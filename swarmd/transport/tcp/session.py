@@ -121,6 +121,18 @@ class TcpSession:
         self._outbox.open(flow)
         return number
 
+    def set_priority(self, flow: int, priority: Priority) -> None:
+        if self._state is State.CLOSED:
+            return
+        target = self._flows.get(flow)
+        if target is None:
+            raise LocalError(f"flow {flow} is not open")
+        self._outbox.set_priority(target, priority)
+
+    @property
+    def is_background(self) -> bool:
+        return self._outbox.is_background
+
     def send(self, flow: int, parts: Sequence[Buffer]) -> None:
         if self._state is State.CLOSED:
             return  # the Closed event tells; whoever sends meanwhile is not at fault

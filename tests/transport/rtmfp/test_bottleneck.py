@@ -1,15 +1,15 @@
 """Controllers on one bottleneck of 100 Mbit/s, in virtual time: filling it, sharing it, giving way, taking over.
 
-Queues are in parts of rate x round-trip time. Figures seen, over other seeds and queues than those tried here:
+Queues are in parts of rate x round-trip time. Figures seen, over paths of 20, 50, 100 and 200 ms, queues of 0.1 to 2
+and other seeds than those tried here:
 
-- 0.01 % random loss, queues of 0.1 to 2, 60 s: 95-98 % of the line at 50 ms, 93-95 % at 200 ms (90-97 % and 85-91 % in
-  the first 20 s). Without the forgiveness of isolated losses it settles at 28 % and 18 %.
-- two CUBIC flows, together or 5 s apart, queues of 0.5 and 1: the first has 49-55 % from second 30 to 60, 51-65 % of
-  the whole minute.
-- LEDBAT++ beside CUBIC, 50 and 100 ms, queues from 0.25: 0.2-9 %; once 18 %, where CUBIC came later and took ten
-  seconds to find its share. It has the line three seconds after CUBIC ends, at 100 ms four to six, and then 80-93 %
-  of it; where the queue is shorter than its target 55-80 %, and beside CUBIC up to a quarter.
-- time-critical packets beside bulk: 99 % of them wait under 12 ms, under 26 ms where the bulk begins with them.
+- 0.01 % random loss, 60 s: 95-98 % of the line at 50 ms, 90-96 % at 200 ms.
+- two CUBIC flows, together or 5 s apart: the first has 47-60 % of the first half minute, 46-57 % of the minute. Where
+  a second one comes to a queue of 0.1 (at 200 ms, 0.25) the first half minute is 55-71 %, the minute 50-60 %, its
+  second half 46-54 %.
+- LEDBAT++ beside CUBIC: 0.1-5 %, at a queue of 0.1 up to 11 %. It has 80 % of the line in the second to fifth second
+  after CUBIC ends, at queues from 0.5; behind shorter ones it fills 55-90 % of it.
+- time-critical packets beside bulk: 99 % of them wait under 17 ms, under 27 ms on a path of 200 ms.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def test_a_long_path_that_loses_now_and_then_is_filled(rtt: float, share: float,
 
 
 def test_without_forgiveness_it_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also that the model is no easier than RFC 9438's response function, which gives 21 %."""
+    """Quick growth alone gives 61 %, RFC 9438's response function 21 %."""
     monkeypatch.setattr(Cubic, "_is_forgiven", lambda self, n_bytes: False)
     flow = cubic(link(0.05, 1.0, loss=1e-4))
     run([flow], 30.0)
-    assert flow.rate(5, 30) < 0.5 * RATE
+    assert flow.rate(5, 30) < 0.75 * RATE
 
 
 @pytest.mark.parametrize("rtt", [0.02, 0.05, 0.2])
@@ -77,26 +77,54 @@ def test_slow_start_into_a_short_queue_loses_once() -> None:
     assert flow.rate(2, 5) > 0.85 * RATE
 
 
-@pytest.mark.parametrize(("queue", "start"), [(0.5, 0.12), (1.0, 0.0), (1.0, 5.0)])
-def test_two_foreground_flows_share(queue: float, start: float) -> None:
-    on = link(0.05, queue, loss=1e-5)
+@pytest.mark.parametrize(
+    ("rtt", "queue", "start"),
+    [(0.02, 0.25, 0.03), (0.02, 1.0, 5.0), (0.05, 0.1, 0.0), (0.05, 0.5, 5.0), (0.1, 1.0, 5.0), (0.2, 2.0, 5.0)],
+)
+def test_two_foreground_flows_share_from_the_beginning(rtt: float, queue: float, start: float) -> None:
+    """Over the half minute from the second one's first packet."""
+    on = link(rtt, queue, loss=1e-5)
     first, second = cubic(on), cubic(on, start)
-    run([first, second], 80.0)
-    total = first.rate(20, 80) + second.rate(20, 80)
-    assert 0.4 < first.rate(20, 80) / total < 0.6
-    assert total > 0.95 * RATE
+    begin = math.ceil(start)
+    run([first, second], begin + 30.0)
+    total = first.rate(begin, begin + 30) + second.rate(begin, begin + 30)
+    assert 0.4 < first.rate(begin, begin + 30) / total < 0.6
+    assert total > 0.93 * RATE
+
+
+class Deaf(Cubic):
+    """Somebody else's, that looks at losses only."""
+
+    def _watch_queue(self, now: float) -> None:
+        pass
+
+
+def test_who_waits_for_losses_does_not_drive_it_out() -> None:
+    on = link(0.05, 1.0, loss=1e-5)
+    ours, other = cubic(on), Flow(Deaf(PACKET_BYTES, 5.0), on, 5.0)
+    run([ours, other], 45.0)
+    assert ours.rate(5, 45) > 0.25 * RATE
 
 
 @pytest.mark.parametrize("is_scavenger_first", [True, False])
-def test_a_scavenger_takes_little_and_then_takes_over(is_scavenger_first: bool) -> None:
-    on = link(0.05, 1.0, loss=1e-5)
+@pytest.mark.parametrize(("rtt", "queue"), [(0.05, 0.25), (0.05, 1.0), (0.1, 0.5)])
+def test_a_scavenger_takes_little(rtt: float, queue: float, is_scavenger_first: bool) -> None:
+    on = link(rtt, queue, loss=1e-5)
     background = ledbat(on, 0.0 if is_scavenger_first else 8.0)
-    foreground = cubic(on, 8.0 if is_scavenger_first else 0.0, stop=28.0)
-    run([background, foreground], 40.0)
-    assert background.rate(10, 28) < 0.1 * RATE
+    foreground = cubic(on, 8.0 if is_scavenger_first else 0.0)
+    run([background, foreground], 28.0)
+    assert background.rate(9, 28) < 0.1 * RATE
     assert foreground.rate(10, 28) > 0.85 * RATE
-    assert max(background.rate(second, second + 1) for second in range(28, 33)) > 0.9 * RATE
-    assert background.rate(33, 40) > 0.75 * RATE  # slowdowns take a tenth
+
+
+@pytest.mark.parametrize(("rtt", "queue"), [(0.02, 1.0), (0.05, 0.5), (0.1, 1.0), (0.2, 1.0)])
+def test_a_scavenger_takes_over_within_five_seconds(rtt: float, queue: float) -> None:
+    on = link(rtt, queue, loss=1e-5)
+    background, foreground = ledbat(on, 8.0), cubic(on, stop=16.0)
+    run([background, foreground], 26.0)
+    assert background.rate(8, 16) < 0.1 * RATE
+    assert max(background.rate(second, second + 1) for second in range(16, 21)) > 0.8 * RATE
+    assert background.rate(20, 26) > 0.6 * RATE  # a slowdown of 200 ms takes two seconds
 
 
 def test_a_scavenger_alone_fills_the_line_with_a_short_queue() -> None:

@@ -114,3 +114,14 @@ def test_a_late_acknowledgement_is_not_one_of_what_was_sent_again_meanwhile() ->
     in_flight.sent(each[:1], 100, 20.0)
     in_flight.confirm(each[:1], sent_by=10.0)  # a round trip takes longer than the time since 20
     assert in_flight.take_lost() == [] and in_flight.newest is None and in_flight.in_flight_bytes == 800
+
+
+def test_the_largest_of_a_batch_is_told_although_a_smaller_one_is_newest() -> None:
+    in_flight, each = InFlight(), fragments(3)
+    for fragment, size in zip(each, (1472, 1472, 300), strict=True):
+        in_flight.sent([fragment], size, 0.0)
+    in_flight.confirm(each)
+    assert in_flight.newest is not None and in_flight.newest.size == 300
+    assert in_flight.largest == 1472
+    in_flight.confirm(each)
+    assert in_flight.largest == 0, "nothing is confirmed twice"

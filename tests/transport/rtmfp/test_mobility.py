@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from swarmd.core.addresses import Address
 from swarmd.core.rng import SeededRng
 from swarmd.transport.api import MessageReceived, Priority, State
-from swarmd.transport.rtmfp.mobility import LIFETIME, MARK, QUESTION_PERIOD, Mobility
+from swarmd.transport.rtmfp.mobility import LIFETIME, MARK, QUESTION_PERIOD, REPEAT_PERIOD, Mobility
 from tests.transport.rtmfp.network import Node, Weather
 from tests.transport.rtmfp.scenes import Scene, scene
 
@@ -36,6 +38,19 @@ def test_one_question_a_second(mobility: Mobility) -> None:
     question(mobility, THERE, 100.0)
     assert mobility.question(HERE, 100.5) is None
     question(mobility, HERE, 100.0 + QUESTION_PERIOD)
+
+
+def test_a_question_is_repeated_until_it_is_answered_or_nobody_seems_to_be_there(mobility: Mobility) -> None:
+    assert mobility.repeat(99.0) is None and mobility.repeat_at() == inf
+    first = question(mobility, THERE, 100.0)
+    assert mobility.repeat(100.2) is None and mobility.repeat_at() == 100.0 + REPEAT_PERIOD
+    asked = [mobility.repeat(now) for now in (100.3, 100.6, 100.9, 101.2)]
+    assert [each is not None and each[0] == THERE for each in asked] == [True, True, True, False]
+    assert mobility.repeat_at() == inf
+    assert mobility.is_proof(first, THERE, 104.1), "late, but from there"
+    last = question(mobility, HERE, 105.0)
+    assert mobility.is_proof(last, HERE, 105.1)
+    assert mobility.repeat(106.0) is None and mobility.repeat_at() == inf
 
 
 def test_an_older_proof_does_not_undo_a_newer(mobility: Mobility) -> None:

@@ -34,7 +34,7 @@ from swarmd.transport.rtmfp.responder import (
     FORWARD_PERIOD,
     FORWARDS,
     MAX_REMEMBERED,
-    OPERATIONS_A_HOST,
+    MAX_WAITING,
     PUBLIC_KEY_OPERATIONS,
     PUBLIC_KEY_PERIOD,
     Answer,
@@ -186,17 +186,50 @@ class TestKeying:
         questions = [bob.question(address=host) for host in hosts]
         calls = sum(len(bob.ask(q, address=host)) for q, host in zip(questions, hosts, strict=True))
         assert calls == bob.profile.operations == PUBLIC_KEY_OPERATIONS
-        later = START + PUBLIC_KEY_PERIOD
-        calls = sum(len(bob.ask(q, address=host, now=later)) for q, host in zip(questions, hosts, strict=True))
-        assert calls == PUBLIC_KEY_OPERATIONS
+        assert len(bob.responder.handle_timer(START + PUBLIC_KEY_PERIOD)) == PUBLIC_KEY_OPERATIONS
 
-    def test_one_host_cannot_have_it_all(self) -> None:
+    def test_who_waits_is_served_without_asking_again(self) -> None:
+        """A fleet behind one address, all at once."""
         bob = Bob()
-        ports = [Address("203.0.113.1", port) for port in range(1, 100)]
-        assert sum(len(bob.ask(bob.question(address=port), address=port)) for port in ports) == OPERATIONS_A_HOST
-        bob.call(bob.question())
-        later = START + PUBLIC_KEY_PERIOD
-        bob.call(bob.question(address=ports[-1], now=later), address=ports[-1], now=later)
+        ports = [Address("203.0.113.1", port) for port in range(1, 101)]
+        calls = [call for port in ports for call in bob.ask(bob.question(address=port), address=port)]
+        while (due := bob.responder.next_deadline()) is not None:
+            assert due <= START + 100 / PUBLIC_KEY_OPERATIONS * PUBLIC_KEY_PERIOD
+            calls += bob.responder.handle_timer(due)
+        assert [call.address for call in calls if isinstance(call, Call)] == ports
+
+    def test_asked_again_while_it_waits_it_is_one_call(self) -> None:
+        bob = Bob()
+        for port in range(1, PUBLIC_KEY_OPERATIONS + 1):
+            bob.call(bob.question(address=Address("203.0.113.1", port)), address=Address("203.0.113.1", port))
+        question = bob.question()
+        assert not bob.ask(question) and not bob.ask(question)
+        assert len(bob.responder.handle_timer(START + PUBLIC_KEY_PERIOD)) == 1
+        assert bob.responder.next_deadline() is None
+
+    @pytest.mark.parametrize("flooder", ["203.0.113.1", "2001:db8::{0:x}"])
+    def test_a_host_that_floods_delays_others_by_one_question_each(self, flooder: str) -> None:
+        bob = Bob()
+        for port in range(1, 3 * MAX_WAITING):
+            address = Address(flooder.format(port), port)
+            bob.ask(bob.question(address=address), address=address)
+        others = [Address(f"198.51.100.{number}", 7000) for number in range(1, 9)]
+        for other in others:
+            assert not bob.ask(bob.question(address=other), address=other)
+        calls = bob.responder.handle_timer(START + PUBLIC_KEY_PERIOD)
+        assert len(calls) == PUBLIC_KEY_OPERATIONS
+        assert {call.address for call in calls if isinstance(call, Call)} > set(others)
+
+    def test_what_waits_is_bounded(self) -> None:
+        bob = Bob()
+        for number in range(MAX_WAITING + 100):
+            address = Address(f"203.0.{number >> 8}.{number & 0xFF}", 7000)
+            bob.ask(bob.question(address=address), address=address)
+        now, served = START, 0
+        while bob.responder.next_deadline() is not None:
+            now += PUBLIC_KEY_PERIOD
+            served += len(bob.responder.handle_timer(now))
+        assert served == MAX_WAITING
 
 
 class TestCookies:
@@ -366,6 +399,11 @@ class TestMemory:
             host = Address(f"203.0.{number >> 8}.{number & 255}", 7000)
             cookie = one(responder.receive([IHello(b"bob", TAG)], host, 1000, now), RHello).cookie
             for answer in responder.receive([IIKeying(7, cookie, b"alice", b"ab", b"X")], host, 1000, now):
+                assert isinstance(answer, Call)
+                responder.accept(answer, 9, now)
+        while responder.next_deadline() is not None:
+            now += PUBLIC_KEY_PERIOD
+            for answer in responder.handle_timer(now):
                 assert isinstance(answer, Call)
                 responder.accept(answer, 9, now)
         assert len(responder) == MAX_REMEMBERED

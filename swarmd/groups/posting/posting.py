@@ -1,0 +1,354 @@
+"""Posting as one member does it: what it says goes to all, what others say comes here, over the links of the group.
+
+- News: a post that was made here, or has come and is good, is announced to all neighbours within `ANNOUNCE_DELAY` by
+  its key, but for those who have announced it; who lacks it asks one of the announcers (`posting.fetch`). So the post
+  itself comes to each member once, and its key crosses each link once or twice.
+- Who is asked gives a large post to two neighbours at first, and is Busy for the others, who ask elsewhere: so that
+  nobody has to send one post to thirty. Who has waited in vain insists, and gets it.
+- Comparison: when a link opens, and every `COMPARE_PERIOD` with a neighbour at random, a member says what it knows
+  (Have), and is told of what it lacks. So late joiners get the last minutes, two halves of a group that meet again
+  tell each other, and what went wrong on the way is mended.
+
+Invariant: nothing is shown or passed on that was not verified; each post is shown once. What a neighbour can make
+this node keep, send or reckon is bounded (`fetch`, `board`, and the token buckets of each `link`). A RemoteError out
+of `receive` is the sender's fault, and has changed nothing that came from others.
+
+Not here: what became of a post: nobody is told who has seen it. A crash loses the board, and neighbours have it still.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from swarmd.core.errors import InvalidArgument, NotAllowed, RemoteError
+from swarmd.core.ids import PeerId
+from swarmd.core.rng import Rng
+from swarmd.core.tokenbucket import TokenBucket
+from swarmd.groups.authorisation import Authorisation, Right
+from swarmd.groups.events import PeerFaulted
+from swarmd.groups.groupspec import Capability, GroupSpec
+from swarmd.groups.posting import messages
+from swarmd.groups.posting.board import Board, Held, Verdict
+from swarmd.groups.posting.fetch import Fetcher
+from swarmd.groups.posting.link import Link, Traffic
+from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Part, Request
+from swarmd.groups.posting.post import LIFETIME_LIMIT, MESSAGE_LIMIT, Post, Posted, post_id_of
+from swarmd.groups.posting.rate import OwnRate
+from swarmd.groups.service import POSTING_TYPES
+from swarmd.identity.identity import Identity
+
+ANNOUNCE_DELAY = 0.02
+"""Seconds: posts that come together are announced together, and a neighbour that announces one is not told of it."""
+COMPARE_PERIOD = 10.0
+"""Seconds, give or take a fifth: six times in the minute in which a post must reach all who stay."""
+COMPARE_SPREAD = 0.2
+WHOLE_PERIOD = LIFETIME_LIMIT
+SHORT_PERIOD = 60
+"""Seconds back to which a comparison goes: all the way when a link opens and while a member is new; afterwards each
+looks six times at a post."""
+COMPARE_SLACK = 30.0
+"""Seconds further back to which a member names what it knows, since others may have had it later."""
+BEGIN_RATE = 0.5
+BEGIN_BURST = 3
+"""Comparisons begun when links open: a member that joins asks three of its neighbours at once and not all thirty."""
+SETTLING_PERIOD = 60.0
+"""Seconds after its first link in which a member does not announce what it learned by comparison: it was there before,
+and so the others have it."""
+NEWS_PERIOD = 5.0
+"""Seconds after a post has come in which it is given to few only, and is news to whoever lacks it."""
+COPIES = 2
+COPIES_BYTES = 2 << 10
+"""Or as many copies as fit in that: asking elsewhere would cost more than a small post does."""
+TIDY_PERIOD = 5.0
+MAX_DOUBTS = 3
+"""Neighbours that pass on posts from a far future: when there are so many, it is our clock that is wrong."""
+
+
+class Posting:
+    """One group's posts (`groups.service.Service`). `rng` only spreads load."""
+
+    def __init__(self, spec: GroupSpec, identity: Identity, rng: Rng, now: float) -> None:
+        self.traffic = Traffic()
+        self._spec = spec
+        self._identity = identity
+        self._rng = rng
+        self._board = Board(spec)
+        self._fetcher = Fetcher()
+        self._links: dict[PeerId, Link] = {}
+        self._linked_at = now
+        self._begin = TokenBucket(BEGIN_RATE, BEGIN_BURST, now)
+        self._rate = OwnRate(now)
+        self._seq = 0
+        self._posted_at = 0
+        self._news: dict[bytes, frozenset[PeerId]] = {}
+        self._news_at: float | None = None
+        self._compare_at = math.inf
+        self._tidy_at = now + TIDY_PERIOD
+        self._doubts: dict[PeerId, None] = {}
+        self._messages: deque[tuple[PeerId, bytes]] = deque()
+        self._events: deque[Posted | PeerFaulted] = deque()
+
+    # for programs
+
+    def post(
+        self,
+        message: bytes,
+        now: float,
+        wall: float,
+        authorisation: Authorisation | None = None,
+        lifetime: int = LIFETIME_LIMIT,
+    ) -> Post:
+        """Tell all members, those who come within `lifetime` seconds included. This node is told of it, too (Posted).
+
+        NotAllowed when the group is not for that, this node is not authorised, or posts too much; InvalidArgument for
+        more than `MESSAGE_LIMIT` bytes.
+        """
+        if len(message) > MESSAGE_LIMIT:
+            raise InvalidArgument(f"a post has at most {MESSAGE_LIMIT} bytes, not {len(message)}: share it as a file")
+        if not 0 < lifetime <= LIFETIME_LIMIT:
+            raise InvalidArgument(f"a post lives for 1 to {LIFETIME_LIMIT} seconds, not {lifetime}")
+        self.check_may_post(authorisation, wall)
+        post = self._sign(message, wall, authorisation, lifetime)
+        size = len(post.encoded)
+        if (wait := self._rate.wait_period(size, now)) > 0 or self._board.is_too_much(post):
+            raise NotAllowed(f"this node posts too much in this group: wait {max(wait, 1):.0f} s")
+        self._rate.take(size, now)
+        self._seq, self._posted_at = post.seq, post.created_at
+        self._board.put(post, now, wall)
+        self._spread(post, frozenset(), now)
+        return post
+
+    def check_may_post(self, authorisation: Authorisation | None, wall: float) -> None:
+        """NotAllowed with the reason when this node may not post with that authorisation."""
+        if Capability.POSTING not in self._spec.capabilities:
+            raise NotAllowed("this group was made without posting")
+        if Right.POST not in self._spec.restricted:
+            return
+        if authorisation is None:
+            raise NotAllowed(
+                "only authorised members post here: ask whoever made the group for a ticket that authorises this node"
+            )
+        try:
+            self._board.check_authorisation(self._identity.peer_id, authorisation)
+        except RemoteError as error:
+            raise NotAllowed(f"this node's authorisation does not hold: {error}; ask for a new one") from None
+        if not authorisation.is_valid_at(wall):
+            raise NotAllowed("this node's authorisation to post in this group has expired: ask for a new one")
+
+    def recent(self) -> list[Post]:
+        """What was posted in the last minutes and is held still, by their authors' clocks."""
+        return sorted(self._board.posts(), key=lambda post: (post.created_at, post.id))
+
+    @property
+    def n_wanted(self) -> int:
+        """Posts that neighbours have announced and that are not here yet."""
+        return len(self._fetcher)
+
+    # links
+
+    @property
+    def types(self) -> range:
+        return POSTING_TYPES
+
+    def open_link(self, peer: PeerId, now: float) -> None:
+        if not self._links:
+            self._linked_at = now
+            self._compare_at = now + self._compare_period() / 4
+        self._links[peer] = Link(now)
+        self._fetcher.open(peer)
+        if self._begin.take(1, now):
+            self._compare(peer, WHOLE_PERIOD, now, is_answer=False)
+
+    def close_link(self, peer: PeerId, now: float) -> None:
+        del self._links[peer]
+        self._fetcher.close(peer, now)
+        self._messages = deque(item for item in self._messages if item[0] != peer)
+        if not self._links:
+            self._compare_at = math.inf
+
+    # in and out
+
+    def receive(self, peer: PeerId, data: bytes | memoryview, now: float, wall: float) -> None:
+        message = messages.decode(data)
+        self._charge(peer, message, len(data), now)
+        match message:
+            case Announce():
+                self._receive_announce(peer, message, now)
+            case Request():
+                self._receive_request(peer, message, now)
+            case Part():
+                self._receive_part(peer, message, now, wall)
+            case Busy() | Gone():
+                self._fetcher.refuse(peer, message.keys, now, is_gone=isinstance(message, Gone))
+            case Have():
+                self._receive_have(peer, message, now)
+
+    def messages_to_send(self) -> list[tuple[PeerId, bytes]]:
+        questions: dict[tuple[PeerId, bool], list[bytes]] = {}
+        for question in self._fetcher.questions():
+            questions.setdefault((question.peer, question.insists), []).append(question.key)
+        for (peer, insists), keys in questions.items():
+            for some in _chunks(keys):
+                self._say(peer, Request(some, insists))
+        sending = list(self._messages)
+        self._messages.clear()
+        for _, data in sending:
+            if data[0] == Part.type:
+                self.traffic.data_sent += len(data)
+            else:
+                self.traffic.control_sent += len(data)
+        return sending
+
+    def next_event(self) -> Posted | PeerFaulted | None:
+        return self._events.popleft() if self._events else None
+
+    def next_deadline(self) -> float:
+        deadlines = (self._news_at, self._fetcher.next_deadline())
+        return min(self._compare_at, self._tidy_at, *(each for each in deadlines if each is not None))
+
+    def handle_timer(self, now: float, wall: float) -> None:
+        for peer in self._fetcher.handle_timer(now):
+            self._events.append(PeerFaulted(peer, 1, "announces posts and does not give them"))
+        if self._news_at is not None and now >= self._news_at:
+            self._announce_news()
+        if now >= self._compare_at:
+            self._compare_at = now + self._compare_period()
+            period = SHORT_PERIOD if self._is_settled(now) else WHOLE_PERIOD
+            self._compare(self._rng.choice(list(self._links)), period, now, is_answer=False)
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_PERIOD
+            self._board.expire(now, wall)
+
+    # what neighbours say
+
+    def _charge(self, peer: PeerId, message: messages.Message, size: int, now: float) -> None:
+        """Count what came; RemoteError when a neighbour sends more than it could need."""
+        if isinstance(message, Part):
+            self.traffic.data_received += size
+            if self._fetcher.is_asked(peer, message.key):
+                return
+        else:
+            self.traffic.control_received += size
+        self._links[peer].charge(size, now)
+
+    def _receive_announce(self, peer: PeerId, message: Announce, now: float) -> None:
+        if self._links[peer].take.available(now) <= 0:
+            return
+        lacking = [key for key in message.keys if key not in self._board]
+        self._fetcher.announce(peer, lacking, now, is_news=message.is_news)
+        for key in message.keys:
+            if (others := self._news.get(key)) is not None:
+                self._news[key] = others | {peer}
+
+    def _receive_request(self, peer: PeerId, message: Request, now: float) -> None:
+        busy, gone = [], []
+        for key in message.keys:
+            if (held := self._board.get(key)) is None:
+                gone.append(key)
+            elif not self._may_give(peer, held, now, insists=message.insists):
+                busy.append(key)
+            else:
+                held.n_given += not message.insists
+                for part in messages.split(key, held.post.encoded):
+                    self._say(peer, part)
+        if busy:
+            self._say(peer, Busy(tuple(busy)))
+        if gone:
+            self._say(peer, Gone(tuple(gone)))
+
+    def _may_give(self, peer: PeerId, held: Held, now: float, *, insists: bool) -> bool:
+        size = len(held.post.encoded)
+        is_for_few = not insists and now < held.came_at + NEWS_PERIOD
+        if is_for_few and held.n_given >= max(COPIES, COPIES_BYTES // size):
+            return False
+        return self._links[peer].give.take(size, now)
+
+    def _receive_part(self, peer: PeerId, part: Part, now: float, wall: float) -> None:
+        encoded = self._fetcher.receive_part(peer, part, now)
+        if encoded is None:
+            return
+        if post_id_of(encoded).key != part.key:
+            raise RemoteError("a member gives another post than it was asked for", penalty=10)
+        self._links[peer].take.take(len(encoded), now)
+        resolved = self._fetcher.resolve(part.key, now)
+        verdict, post = self._board.take(encoded, now, wall)
+        if verdict is Verdict.NEWS and (resolved.is_news or self._is_settled(now)):
+            self._spread(post, resolved.announcers, now)
+        elif verdict is Verdict.NEWS:
+            self._events.append(Posted(post))
+        elif verdict is Verdict.FAR_AHEAD:
+            self._doubt(peer)
+
+    def _receive_have(self, peer: PeerId, message: Have, now: float) -> None:
+        if not self._links[peer].comparisons.take(1, now):
+            return
+        theirs = set(message.slices)
+        since = now - message.period
+        lacking = [key for key in self._board.held_keys(since) if message.names(key) not in theirs]
+        news = set(self._board.held_keys(now - NEWS_PERIOD))
+        for is_news in (False, True):
+            for some in _chunks([key for key in lacking if (key in news) is is_news]):
+                self._say(peer, Announce(some, is_news))
+        if message.is_answer:
+            return
+        ours = {message.names(key) for key in self._board.known_keys(since - 2 * COMPARE_SLACK)}
+        if not theirs <= ours and self._begin.take(1, now):
+            self._compare(peer, message.period, now, is_answer=True)
+
+    def _doubt(self, peer: PeerId) -> None:
+        """A neighbour passes on what is dated far ahead. If several do, the fault is with this node's clock."""
+        self._doubts[peer] = None
+        if len(self._doubts) < MAX_DOUBTS:
+            self._events.append(PeerFaulted(peer, 1, "passes on posts from the future"))
+        elif len(self._doubts) > MAX_DOUBTS:
+            del self._doubts[next(iter(self._doubts))]
+
+    # what this node says
+
+    def _sign(self, message: bytes, wall: float, authorisation: Authorisation | None, lifetime: int) -> Post:
+        unsigned = Post(
+            group_id=self._spec.group_id,
+            certificate=self._identity.certificate,
+            seq=self._seq + 1,
+            created_at=max(int(wall * 1000), self._posted_at + 1),
+            lifetime=lifetime,
+            authorisation=authorisation if Right.POST in self._spec.restricted else None,
+            message=message,
+            signature=b"",
+        )
+        return unsigned.signed_by(self._identity)
+
+    def _spread(self, post: Post, others: frozenset[PeerId], now: float) -> None:
+        """Show a post, and have it announced to all but `others`."""
+        self._events.append(Posted(post))
+        self._news[post.key] = others
+        if self._news_at is None:
+            self._news_at = now + ANNOUNCE_DELAY
+
+    def _announce_news(self) -> None:
+        news, self._news, self._news_at = self._news, {}, None
+        for peer in self._links:
+            for some in _chunks([key for key, others in news.items() if peer not in others]):
+                self._say(peer, Announce(some, is_news=True))
+
+    def _is_settled(self, now: float) -> bool:
+        return now >= self._linked_at + SETTLING_PERIOD
+
+    def _compare(self, peer: PeerId, period: int, now: float, *, is_answer: bool) -> None:
+        offset = self._rng.randrange(messages.MAX_OFFSET + 1)
+        keys = list(self._board.known_keys(now - period - COMPARE_SLACK))[-messages.SLICES_PER_MESSAGE :]
+        slices = tuple(key[offset : offset + messages.SLICE_BYTES] for key in keys)
+        self._say(peer, Have(is_answer, period, offset, slices))
+
+    def _compare_period(self) -> float:
+        return COMPARE_PERIOD * (1 + COMPARE_SPREAD * (2 * self._rng.random() - 1))
+
+    def _say(self, peer: PeerId, message: messages.Message) -> None:
+        self._messages.append((peer, message.encode()))
+
+
+def _chunks(keys: Sequence[bytes]) -> Iterable[tuple[bytes, ...]]:
+    for start in range(0, len(keys), messages.KEYS_PER_MESSAGE):
+        yield tuple(keys[start : start + messages.KEYS_PER_MESSAGE])

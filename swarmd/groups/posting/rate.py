@@ -1,0 +1,33 @@
+"""How much this node itself may post: what an honest author keeps to, so that no member drops anything of it.
+
+Two token buckets, for posts and for bytes. In any ten seconds they let through two thirds, at the most, of what the
+others take of one author (`board.SLOT_POSTS`, `board.SLOT_BYTES`).
+"""
+
+from __future__ import annotations
+
+from swarmd.core.tokenbucket import TokenBucket
+
+POSTS_RATE = 4.0
+"""A second, in the long run: more than people write, and enough for a program that tells its state."""
+POSTS_BURST = 25
+BYTES_RATE = 40 << 10
+BYTES_BURST = 256 << 10
+"""Four posts of the largest kind at once, then one in 1.6 s."""
+
+
+class OwnRate:
+    __slots__ = ("_bytes", "_posts")
+
+    def __init__(self, now: float) -> None:
+        self._posts = TokenBucket(POSTS_RATE, POSTS_BURST, now)
+        self._bytes = TokenBucket(BYTES_RATE, BYTES_BURST, now)
+
+    def wait_period(self, size: int, now: float) -> float:
+        """Seconds until a post of that size may be made."""
+        return max(self._posts.ready_at(1, now), self._bytes.ready_at(size, now)) - now
+
+    def take(self, size: int, now: float) -> None:
+        """One is made now."""
+        self._posts.take(1, now)
+        self._bytes.take(size, now)

@@ -1,0 +1,1 @@
+"""Directed routing in a group: NetGroup's calls, one hop each, and messages that the members carry to an address."""

@@ -1,0 +1,1 @@
+"""Posting, from its bytes to a thousand members in virtual time."""
