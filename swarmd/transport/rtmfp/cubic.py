@@ -61,9 +61,9 @@ EMPTY_SHARE = 1 / 3
 FIT = 0.96
 """Such a cut goes a little below what fits: the queue is to empty, so that everybody sees how short the path is."""
 WATCHED_PACKETS = 32
-"""With a smaller window one is among many, as the peers of a swarm are on one slow line: each has what is hardly a share
-to give, the queue is all the others' too, and a packet a round from each of them is what fills it. With fifteen peers
-on 20 Mbit/s, watching it made them all slow (2.2 to 2.7 times the line's own time instead of 1.3)."""
+"""With a smaller window one is among many, as the peers of a swarm are on one slow line: each has hardly a share to
+give, the queue is all the others' too, and a packet a round from each of them is what fills it. With fifteen peers on
+20 Mbit/s, watching it made them all slow (2.2 to 2.7 times the line's own time instead of 1.3)."""
 JUDGED_ROUNDS = 3
 """A cut shows in what is sent after it, and that is acknowledged two rounds later."""
 FRUITLESS_LIMIT = 3
