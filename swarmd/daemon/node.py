@@ -41,6 +41,7 @@ from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.memory import give_memory_back
 from swarmd.daemon.messaging import Messaging
 from swarmd.daemon.peers import Peers
+from swarmd.daemon.providers import Providing
 from swarmd.daemon.redaction import Redactor
 from swarmd.daemon.reports import Reports
 from swarmd.daemon.router import Router
@@ -197,6 +198,7 @@ class Node:
         self.exchange.sink = self.transfers
         self._closing.push_async_callback(self.transfers.stop)
         self.shares = Shares(self.store, self.serving, self.memberships, self.slow)
+        self.providing = Providing(self.memberships, self.transfers, self.serving, self.exchange, clock, chance)
         self.messaging = Messaging(self.memberships, self.peer_id, self.hub, clock)
         self.dialer = Dialer(self.peers, Candidates(self.memberships), clock, rng)
         self._closing.push_async_callback(self.dialer.stop)
@@ -268,6 +270,7 @@ class Node:
         while True:
             now = self._clock.monotonic()
             self.memberships.handle_timer(now)
+            self.providing.handle_timer(now)
             self.peers.handle_timer(now)
             self.dialer.handle_timer(now)
             if now - self._measured_at >= MEASURE_PERIOD:

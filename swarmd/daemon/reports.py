@@ -24,6 +24,7 @@ from swarmd.daemon.standing import waiting_of
 from swarmd.daemon.transfer import Transfer, TransferState
 from swarmd.groups.authorisation import Right
 from swarmd.groups.groupspec import CAPABILITY_NAMES
+from swarmd.groups.providers.events import Found
 from swarmd.groups.records import Record, ShareKind
 from swarmd.replication.progress import Progress
 from swarmd.store.entries import EntryKind
@@ -285,6 +286,8 @@ class Reports:
 
     def transfer_changed(self, transfer: Transfer, what: str) -> None:
         self._follow_rest(transfer, what)
+        if what == "added":
+            self._node.wake()  # its providers are looked for
         if self._node.hub.is_heard("transfers"):
             self._node.hub.publish("transfers", what, self.transfer(transfer))
 
@@ -326,7 +329,11 @@ class Reports:
             self._node.hub.publish("shares", "added" if added else "removed", self.listing(record))
 
     def service_event(self, group: GroupId, event: object) -> None:
-        self._node.messaging.service_event(group, event)
+        if isinstance(event, Found):
+            self._node.providing.hear(group, event)
+            self._node.wake()
+        else:
+            self._node.messaging.service_event(group, event)
 
     def peer_changed(self, connection: Connection, connected: bool) -> None:
         if connected:

@@ -46,6 +46,10 @@ class Serving:
     def groups(self, content_id: ContentId) -> set[GroupId]:
         return set(self._groups.get(content_id, ()))
 
+    def objects(self, group: GroupId) -> set[ContentId]:
+        """What is given there, complete."""
+        return {each for each, groups in self._groups.items() if group in groups and each in self._opened}
+
     async def serve(self, group: GroupId, content_id: ContentId) -> None:
         """Serve the complete copy that the store has, from now on. LocalError when there is none or it cannot be
         read.

@@ -43,6 +43,7 @@ from swarmd.groups.mesh import Mesh
 from swarmd.groups.messages import Ask, Density, Hello, Members, Need, Status
 from swarmd.groups.neighbourhood import NeighbourInfo
 from swarmd.groups.posting.posting import Posting
+from swarmd.groups.providers.service import Providers
 from swarmd.groups.records import Record, Share
 from swarmd.groups.routing.service import Routing
 from swarmd.groups.service import Service
@@ -73,7 +74,10 @@ class Group:
         has = spec.capabilities
         self.posting = Posting(spec, identity, rng, now) if Capability.POSTING in has else None
         self.routing = Routing(spec, identity, rng, now) if Capability.ROUTING in has else None
-        self._services: list[Service] = [each for each in (self.posting, self.routing) if each is not None]
+        is_replicating = Capability.REPLICATION in has and Capability.NO_PEERS not in has
+        self.providers = Providers(spec, identity, rng, now) if is_replicating else None
+        services = (self.posting, self.routing, self.providers)
+        self._services: list[Service] = [each for each in services if each is not None]
         self._authorisation: Authorisation | None = None
         self._messages: deque[tuple[PeerId, bytes]] = deque()
         self._corrected: Counter[str] = Counter()
@@ -148,7 +152,10 @@ class Group:
     def set_addresses(self, port: int, addresses: Iterable[Address], now: float) -> None:
         """Where this node listens: the port, and addresses of its interfaces, at most `MAX_ADDRESSES` of which are
         told. Neighbours are told of a change."""
-        self._mesh.set_addresses(port, addresses)
+        listed = tuple(addresses)
+        self._mesh.set_addresses(port, listed)
+        if self.providers is not None:
+            self.providers.set_addresses(listed, now)
 
     def add_contact(self, contact: Contact, source: Source, now: float, *, age: float = math.inf) -> None:
         """Somebody who may be a member: from a ticket, mDNS, the user, or `remembered`, so many seconds ago."""
@@ -358,6 +365,8 @@ class Group:
     def handle_timer(self, now: float, wall: float) -> None:
         self._mesh.handle_timer(now)
         self._exchange.handle_timer(now)
+        if self.providers is not None:
+            self.providers.set_member_count(self._mesh.estimate, now)
         for service in self._services:
             service.handle_timer(now, wall)
         if now >= self._expire_at:

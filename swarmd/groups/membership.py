@@ -58,7 +58,7 @@ PLAN_PERIOD, LATE_PLAN_PERIOD = 0.1, 0.25
 """Seconds at least between two plans, in a small and in a large group: what many say at once is reckoned with
 together."""
 HEAL_PERIOD = 20.0  # give or take a half
-SHUNNED_PERIOD = 120.0
+SHUNNED_PERIOD = 30.0
 """Seconds for which who cannot be reached is not wanted as a neighbour; in a large group it is not even listed."""
 FAVOURITE_PERIOD = 300.0
 """Seconds until another random neighbour, who may be a near one."""

@@ -1,4 +1,5 @@
-"""What a group offers beside members and shares: posting, routing. Each is a machine of its own, on the group's links.
+"""What a group offers beside members and shares: posting, routing, providers. Each is a machine of its own, on the
+group's links.
 
 The group (`groups.group`) tells every service of its links and hands it the messages of the service's types; it
 sends what the service has to say, and passes its events on to the driver. A service is there when the groupspec

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tests.sim import group, post, route, swarm
+from tests.sim import dht, group, post, providers, route, swarm
 
-SIMULATIONS = {"group": group, "post": post, "route": route, "swarm": swarm}
+SIMULATIONS = {"dht": dht, "group": group, "post": post, "providers": providers, "route": route, "swarm": swarm}
 
 
 def main() -> None:

@@ -5,6 +5,11 @@ timestamps (ticks of 4 ms, for a time in which no data is acknowledged). Out com
 the retransmission time-outs, and the smallest time of the last three minutes, which stands for the path without
 any queue.
 
+A sample longer than the time-out would have waited tells of a host or a path that stood still (a laptop asleep, a
+stopped process, a handover) as often as of a longer way. So what was known before is kept, and as soon as a sample fits
+that, it holds again. Otherwise ten seconds of standstill, echoed by what had waited in a socket's buffer, would slow
+the pacer and the alarms for many round trips.
+
 Invariant: `minimum <= latest` once there is a sample, and `MIN_TIMEOUT <= timeout`. Sampling a retransmitted fragment
 would be a guess (which of its packets is acknowledged?): the caller samples first transmissions only.
 """
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import NamedTuple
 
 TICK_PERIOD = 0.004
 ECHO_LIMIT_TICKS = 0x8000
@@ -32,10 +38,20 @@ SPAN_PERIOD = 30.0
 """The smallest time is that of the last 6 x 30 s: a route that became longer is believed after three minutes."""
 
 
+class _Before(NamedTuple):
+    """What was known when a sample came that was too long for it, at `jumped_at`."""
+
+    smoothed: float
+    variation: float
+    retransmit_timeout: float
+    jumped_at: float
+
+
 class RttEstimator:
     """Starts unknown: `smoothed` is 0.0 and `minimum` infinite until the first sample."""
 
     __slots__ = (
+        "_before",
         "_direct_at",
         "_spans",
         "latest",
@@ -58,6 +74,7 @@ class RttEstimator:
         self.timeout = FIRST_TIMEOUT
         """The RFC's ERTO: the session's alarm, which backs off while nothing is answered."""
         self._direct_at = -math.inf
+        self._before: _Before | None = None
         self._spans: deque[list[float]] = deque(maxlen=HISTORY_SPANS)  # [started at, smallest]
 
     def add(self, sample: float, now: float) -> None:
@@ -77,14 +94,21 @@ class RttEstimator:
         self.timeout = max(min(self.timeout * BACKOFF, MAX_TIMEOUT), self.retransmit_timeout)
 
     def forget_path(self) -> None:
-        """The far address moved: what was smallest on the old path says nothing about the new one."""
+        """The far address moved: what was smallest on the old path says nothing about the new one.
+
+        Echoes count at once: what was under way is sent again, and tells no time.
+        """
         self._spans.clear()
+        self._direct_at = -math.inf
+        self._before = None
         self.minimum = math.inf
 
     def _take(self, sample: float, now: float) -> None:
         sample = max(sample, 1e-6)  # a clock that did not advance
         self.latest = sample
         if self.samples:
+            if self._before is not None or sample > self.retransmit_timeout:
+                self._weigh_jump(sample, now)
             self.variation += (abs(self.smoothed - sample) - self.variation) * 0.25
             self.smoothed += (sample - self.smoothed) * 0.125
         else:
@@ -100,6 +124,16 @@ class RttEstimator:
             spans[-1][1] = sample
             if sample < self.minimum:
                 self.minimum = sample
+
+    def _weigh_jump(self, sample: float, now: float) -> None:
+        before = self._before
+        if before is None:
+            self._before = _Before(self.smoothed, self.variation, self.retransmit_timeout, now)
+        elif now > before.jumped_at + MAX_TIMEOUT:
+            self._before = None  # the way has become longer
+        elif sample <= before.retransmit_timeout:
+            self.smoothed, self.variation = before.smoothed, before.variation
+            self._before = None
 
     def _begin_span(self, sample: float, now: float) -> None:
         spans = self._spans

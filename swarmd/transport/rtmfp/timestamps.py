@@ -12,11 +12,12 @@ ECHO_PERIOD = 128.0  # older ones are not sent back: the clock goes round after 
 
 
 class Timestamps:
-    __slots__ = ("_echo", "_heard", "_heard_at", "_sent")
+    __slots__ = ("_echo", "_heard", "_heard_at", "_last", "_sent")
 
     def __init__(self) -> None:
         self._sent = self._echo = self._heard = -1
         self._heard_at = 0.0
+        self._last = (-1, -1)  # time and echo before the header that was written last
 
     def heard(self, timestamp: int, now: float) -> None:
         """The peer's."""
@@ -26,6 +27,7 @@ class Timestamps:
     def write(self, plain: bytearray, flags: int, now: float) -> int:
         """A header with these flags, and what is due, at the front of `plain`; its size."""
         offset = 1
+        self._last = self._sent, self._echo
         timestamp = ticks(now)
         if timestamp != self._sent:
             self._sent = timestamp
@@ -41,3 +43,7 @@ class Timestamps:
                 offset += 2
         plain[0] = flags
         return offset
+
+    def withdraw(self) -> None:
+        """The header that was written last has not left, so what was in it is due still."""
+        self._sent, self._echo = self._last

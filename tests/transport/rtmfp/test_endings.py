@@ -130,8 +130,10 @@ def test_silence(has_data: bool) -> None:
     assert is_forgotten(it)
 
 
-def test_idle_for_an_hour() -> None:
-    it = scene(weather=Weather(loss=0.05))
+@pytest.mark.parametrize("loss", [0.05, 0.2])
+@pytest.mark.parametrize("seed", range(4))
+def test_idle_for_an_hour(seed: int, loss: float) -> None:
+    it = scene(seed, Weather(loss=loss))
     sent = len(it.near.sent) + len(it.far.sent)
     it.network.run_for(3600)
     assert it.one.state is it.other.state is State.OPEN

@@ -79,12 +79,39 @@ def test_a_longer_route_is_believed_after_three_minutes() -> None:
     assert rtt.minimum == 0.050
 
 
+def settled() -> RttEstimator:
+    """On a path of 20 ms, at second 10."""
+    rtt = RttEstimator()
+    for step in range(100):
+        rtt.add(0.020, step / 10)
+    return rtt
+
+
+def test_a_standstill_is_forgotten_with_the_first_sample_that_fits_what_was_before() -> None:
+    rtt = settled()
+    before = rtt.smoothed, rtt.variation, rtt.timeout
+    for step in range(5):
+        rtt.add_echo(2500, 0, 20 + step / 1000)  # ten seconds old
+    assert rtt.smoothed > 3 and rtt.timeout > 10
+    rtt.add(0.020, 20.1)
+    assert (rtt.smoothed, rtt.variation, rtt.timeout) == pytest.approx(before)
+
+
+def test_a_longer_way_is_learned_and_the_shorter_one_not_remembered_for_long() -> None:
+    rtt = settled()
+    for step in range(110):
+        rtt.add(0.5, 10 + step / 10)
+    assert rtt.smoothed == pytest.approx(0.5)
+    rtt.add(0.2, 21.0)
+    assert rtt.smoothed == pytest.approx(0.5 * 7 / 8 + 0.2 / 8)
+
+
 def test_a_moved_address_forgets_the_smallest_only() -> None:
     rtt = RttEstimator()
     rtt.add(0.010, 0.0)
     rtt.forget_path()
     assert rtt.minimum == math.inf and rtt.smoothed == 0.010
-    rtt.add(0.080, 0.1)
+    rtt.add_echo(20, 0, 0.1)
     assert rtt.minimum == 0.080
 
 

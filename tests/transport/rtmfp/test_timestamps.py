@@ -35,6 +35,16 @@ def test_the_peers_time_comes_back_moved_on_by_what_we_held_it() -> None:
     assert header(timestamps, 3.008).echo == 1
 
 
+def test_what_has_not_left_is_due_still() -> None:
+    timestamps = Timestamps()
+    timestamps.heard(1000, 1.0)
+    first = header(timestamps, 1.0)
+    timestamps.withdraw()
+    assert header(timestamps, 1.0) == first
+    again = header(timestamps, 1.0)
+    assert again.timestamp is None and again.echo is None
+
+
 def test_an_old_time_is_not_sent_back() -> None:
     timestamps = Timestamps()
     timestamps.heard(1000, 1.0)

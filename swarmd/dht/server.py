@@ -1,0 +1,131 @@
+"""Answers to others' questions. Decides only: what is sent, and to whom it may be sent, is `node`'s.
+
+A question changes nothing but the storage, and that only with a token of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from swarmd.core.addresses import Address
+from swarmd.core.rng import Rng
+from swarmd.dht import krpc
+from swarmd.dht.contact import Contact, network_of
+from swarmd.dht.items import MAX_SALT_BYTES, MAX_VALUE_BYTES, is_signed
+from swarmd.dht.krpc import Code, Failure, Method, Query, Reply
+from swarmd.dht.storage import Storage
+from swarmd.dht.table import K, Table
+from swarmd.dht.tokens import Tokens
+
+SAMPLE_INTERVAL = 60
+"""Seconds for which a sample stays the same (BEP 51): to ask again earlier gives nothing."""
+MAX_SAMPLES = 20
+MAX_PEERS = 50
+"""In one answer, drawn at random: 400 bytes of IPv4."""
+MAX_AGE = 86_400
+_TEXTS = {
+    Code.PROTOCOL: b"bad token",
+    Code.SERVER: b"no room",
+    Code.TOO_LARGE: b"message (v field) too big",
+    Code.SALT_TOO_LARGE: b"salt too big",
+    Code.BAD_SIGNATURE: b"invalid signature",
+    Code.CAS_MISMATCH: b"CAS mismatch",
+    Code.SEQ_TOO_LOW: b"sequence number less than current",
+}
+
+
+class Server:
+    def __init__(self, tables: dict[bool, Table], storage: Storage, tokens: Tokens, rng: Rng, is_public: bool) -> None:
+        self.tables = tables
+        self.storage = storage
+        self._tokens = tokens
+        self._rng = rng
+        self._is_public = is_public
+        self._samples: tuple[bytes, ...] = ()
+        self._sampled_at = float("-inf")
+
+    def answer(self, query: Query, own_id: bytes, address: Address, now: float) -> Reply | Failure:
+        if query.method in (Method.PUT, Method.ANNOUNCE):
+            code = self._store(query, address, now)
+            if code is not None:
+                return Failure(code.value, _TEXTS[code], query.transaction)
+            return Reply(own_id, transaction=query.transaction, seen_as=address)
+        reply = Reply(own_id, transaction=query.transaction, seen_as=address)
+        if query.method is Method.PING:
+            return reply
+        reply = replace(reply, contacts=self._closest(query, address))
+        if query.method is Method.SAMPLE:
+            return self._with_samples(reply, now)
+        if query.method is Method.FIND_NODE:
+            return reply
+        reply = replace(reply, token=self._tokens.token(address, query.target, now))
+        return (
+            self._with_peers(reply, query, now)
+            if query.method is Method.GET_PEERS
+            else self._with_item(reply, query, now)
+        )
+
+    def _closest(self, query: Query, address: Address) -> tuple[Contact, ...]:
+        families = query.want or (address.is_ipv6,)
+        found: list[Contact] = []
+        for ipv6 in families:
+            if ipv6 in self.tables:
+                found += self.tables[ipv6].closest(query.target, K)
+        return tuple(contact for contact in found if contact.address != address)
+
+    def _with_item(self, reply: Reply, query: Query, now: float) -> Reply:
+        item = self.storage.item(query.target, now)
+        if item is None:
+            return reply
+        if item.is_mutable and query.seq is not None and item.seq <= query.seq:
+            return replace(reply, seq=item.seq)
+        return replace(reply, item=item)
+
+    def _with_peers(self, reply: Reply, query: Query, now: float) -> Reply:
+        peers = self.storage.peers(query.target, now)
+        families = query.want or (query.want is None and (False, True)) or ()
+        peers = [peer for peer in peers if peer.is_ipv6 in families]
+        if len(peers) > MAX_PEERS:
+            peers = self._rng.sample(peers, MAX_PEERS)
+        return replace(reply, peers=tuple(peers))
+
+    def _with_samples(self, reply: Reply, now: float) -> Reply:
+        hashes = self.storage.info_hashes
+        if now - self._sampled_at >= SAMPLE_INTERVAL:
+            self._samples = tuple(self._rng.sample(hashes, min(MAX_SAMPLES, len(hashes))))
+            self._sampled_at = now
+        return replace(reply, samples=self._samples, n_stored=len(hashes), interval=SAMPLE_INTERVAL)
+
+    def _store(self, query: Query, address: Address, now: float) -> Code | None:
+        item = query.item
+        target = query.target if item is None else item.target
+        if not self._tokens.is_good(query.token, address, target, now):
+            return Code.PROTOCOL
+        source = network_of(address.host) if self._is_public else address.host
+        if item is None:
+            peer = Address(address.host, query.port or address.port)
+            return None if self.storage.announce(target, peer, source, now) else Code.SERVER
+        if len(item.encoded) > MAX_VALUE_BYTES:
+            return Code.TOO_LARGE
+        if len(item.salt) > MAX_SALT_BYTES:
+            return Code.SALT_TOO_LARGE
+        if item.is_mutable and not is_signed(item):
+            return Code.BAD_SIGNATURE
+        return self.storage.put(target, item, source, now, cas=query.cas, age=min(query.age, MAX_AGE))
+
+
+def fitted(reply: Reply, limit: int, key: bytes | None) -> bytes | None:
+    """The datagram of at most `limit` bytes, with fewer contacts if need be; None when it does not fit without any."""
+    data = krpc.encode(reply, key)
+    while len(data) > limit and reply.contacts:
+        reply = replace(reply, contacts=_fewer(reply.contacts))
+        data = krpc.encode(reply, key)
+    return data if len(data) <= limit else None
+
+
+def _fewer(contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
+    """Without the farthest one of the family that has more."""
+    n_ipv6 = sum(contact.address.is_ipv6 for contact in contacts)
+    drop_ipv6 = n_ipv6 * 2 >= len(contacts)
+    last = max(index for index, contact in enumerate(contacts) if contact.address.is_ipv6 == drop_ipv6)
+    return contacts[:last] + contacts[last + 1 :]

@@ -1,0 +1,1 @@
+"""Who holds what in a group: announced, kept and found."""
