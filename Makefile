@@ -23,6 +23,8 @@ env: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary libtorrent --editable '.[interop]' \
+		|| echo "make: no libtorrent for this Python; the tests that talk to it are skipped"
 	touch $@
 
 check: env

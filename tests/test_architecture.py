@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PRODUCT = ("swarmd", "cli")
 EVERYTHING = ("swarmd", "cli", "tests")
 
-SANS_IO = ("swarmd/core", "swarmd/identity", "swarmd/transport", "swarmd/groups", "swarmd/replication")
+SANS_IO = ("swarmd/core", "swarmd/identity", "swarmd/transport", "swarmd/dht", "swarmd/groups", "swarmd/replication")
 
 FILE_LINES_LIMIT = 500
 FUNCTION_LINES_LIMIT = 60

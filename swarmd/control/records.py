@@ -275,7 +275,8 @@ class Neighbour(Result, frozen=True, kw_only=True):
 
 class GroupInfo(Group, frozen=True, kw_only=True):
     """`group.show`: how a group stands. address: this node's place on the ring (64 hexadecimal digits); coverage: the
-    addresses it is nearest to among its neighbours. traffic: by `replication`, `posting`, `routing`."""
+    addresses it is nearest to among its neighbours. traffic: by `replication`, `posting`, `routing`,
+    `providers`."""
 
     restrict_post: bool
     address: str

@@ -71,14 +71,13 @@ class Address:
     @property
     def is_dialable(self) -> bool:
         """Whether somebody could connect to it at all."""
-        ip = self._ip
-        return bool(self.port) and not (ip.is_unspecified or ip.is_multicast or ip == _BROADCAST)
+        return bool(self.port) and _is_host(self.host)
 
     def encode(self) -> bytes:
         """6 or 18 bytes; InvalidArgument unless `is_dialable`."""
         if not self.is_dialable:
             raise InvalidArgument(f"{self} is not an address that others could dial")
-        return self._ip.packed + self.port.to_bytes(2, "big")
+        return _ip_of(self.host).packed + self.port.to_bytes(2, "big")
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Address:
@@ -96,6 +95,13 @@ class Address:
 @lru_cache(_REMEMBERED)
 def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return ipaddress.ip_address(host)
+
+
+@lru_cache(_REMEMBERED)
+def _is_host(host: str) -> bool:
+    """Whether it is the address of one machine."""
+    ip = _ip_of(host)
+    return not (ip.is_unspecified or ip.is_multicast or ip == _BROADCAST)
 
 
 @lru_cache(_REMEMBERED)

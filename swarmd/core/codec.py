@@ -107,6 +107,9 @@ class Reader:
     def varint(self, limit: int = VARINT_LIMIT) -> int:
         """A number of at most `limit`."""
         view, start = self._view, self._position
+        if start < len(view) and view[start] < 0x80 and view[start] <= limit:  # nearly all
+            self._position = start + 1
+            return view[start]
         value = 0
         try:
             for index in range(VARINT_BYTES):

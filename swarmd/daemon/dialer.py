@@ -7,7 +7,9 @@ called off, because it was not needed any more, or there was no room for it.
 
 Nobody is called whom we have a session with, but for one thing: who could not be reached by the best path there is, or
 has become known at a better address since, is called by the better ones again, ever more rarely, and moved when that
-succeeds. A named address is called again whenever the session that it led to has ended.
+succeeds. A named address is called again whenever the session that it led to has ended; but where that was let go,
+because neither end needed it, it rests: the group has its links elsewhere, and the address is for finding a part of it
+that is cut off.
 
 Invariant: an address is under way in one race at a time. Bounds: _MAX_DIALS addresses under way (routers have small
 connection tables), MAX_NAMED named ones.
@@ -40,6 +42,9 @@ _MAX_DIALS = 32
 MAX_NAMED = 256
 _FIRST_PERIOD = 1.0
 _LONGEST_PERIOD = 300.0
+_REST_PERIOD, _LONGEST_REST_PERIOD = 300.0, 3600.0
+"""Seconds until a named address is called that was not needed when it was called last: each call of a thousand members
+who all name one costs that one a session."""
 _IMPROVE_PERIOD, _LONGEST_IMPROVE_PERIOD = 30.0, 3600.0  # a firewall is not opened every minute
 _LOOK_PERIOD = 5.0  # from one look at all sessions for better paths to the next
 
@@ -73,8 +78,11 @@ class Named:
 
     address: Address
     backoff: Backoff
+    rests: Backoff
     due_at: float = 0.0
     peer: PeerId | None = None
+    connection: Connection | None = None
+    """The session with that peer, once a group is proved on it."""
     error: str | None = None
 
 
@@ -115,7 +123,9 @@ class Dialer:
         if address not in self._named:
             if len(self._named) >= MAX_NAMED:
                 raise LocalError(f"more than {MAX_NAMED} named addresses: remove some from the configuration")
-            self._named[address] = Named(address, Backoff(_FIRST_PERIOD, _LONGEST_PERIOD, self._rng))
+            backoff = Backoff(_FIRST_PERIOD, _LONGEST_PERIOD, self._rng)
+            rests = Backoff(_REST_PERIOD, _LONGEST_REST_PERIOD, self._rng)
+            self._named[address] = Named(address, backoff, rests)
 
     def named(self) -> list[Named]:
         return list(self._named.values())
@@ -252,13 +262,24 @@ class Dialer:
     def _is_due(self, named: Named, now: float) -> bool:
         connection = self._peers.connection(named.peer) if named.peer is not None else None
         if connection is None:
+            self._part(named, now)
             return named.due_at <= now
         if connection.groups:  # a session that is worth having: begin anew when it ends
             named.backoff.reset()
-            named.due_at, named.error = now, None
+            named.due_at, named.error, named.connection = now, None, connection
         elif connection.is_strange(now):
             named.error = STRANGER
         return False
+
+    def _part(self, named: Named, now: float) -> None:
+        """If the session that it led to was let go, it rests; any other end is reason to call again."""
+        last, named.connection = named.connection, None
+        if last is None or last.closed is None:
+            return
+        if last.closed.reason is CloseReason.NORMAL:
+            named.due_at = now + named.rests.next_period()
+        else:
+            named.rests.reset()
 
     # Better paths -----------------------------------------------------------------------------------------------
 

@@ -98,4 +98,7 @@ class GroupInfo:
         if machine.routing is not None:
             info = machine.routing.info
             counted["routing"] = Bytes(data_received=info.received_bytes, data_sent=info.sent_bytes)
+        if machine.providers is not None:
+            found = machine.providers.info
+            counted["providers"] = Bytes(control_received=found.received_bytes, control_sent=found.sent_bytes)
         return counted

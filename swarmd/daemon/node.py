@@ -36,6 +36,7 @@ from swarmd.daemon.groupinfo import GroupInfo
 from swarmd.daemon.handlers import Handlers
 from swarmd.daemon.health import Heartbeat
 from swarmd.daemon.lan import Lan
+from swarmd.daemon.latencies import Latencies
 from swarmd.daemon.listening import open_listeners
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.memory import give_memory_back
@@ -199,6 +200,7 @@ class Node:
         self._closing.push_async_callback(self.transfers.stop)
         self.shares = Shares(self.store, self.serving, self.memberships, self.slow)
         self.providing = Providing(self.memberships, self.transfers, self.serving, self.exchange, clock, chance)
+        self.latencies = Latencies(self.memberships, self.peers)
         self.messaging = Messaging(self.memberships, self.peer_id, self.hub, clock)
         self.dialer = Dialer(self.peers, Candidates(self.memberships), clock, rng)
         self._closing.push_async_callback(self.dialer.stop)
@@ -271,6 +273,7 @@ class Node:
             now = self._clock.monotonic()
             self.memberships.handle_timer(now)
             self.providing.handle_timer(now)
+            self.latencies.handle_timer(now)
             self.peers.handle_timer(now)
             self.dialer.handle_timer(now)
             if now - self._measured_at >= MEASURE_PERIOD:

@@ -246,8 +246,8 @@ class Node:
             self._operation_told(number, event, is_silent)
 
         operation = Operation(number, order, self.node_id, lookups, self.ask, tell)
-        operation.seed(self._storage.item(order.target, now), tuple(self._storage.peers(order.target, now)))
         self._operations[number] = operation
+        operation.seed(self._storage.item(order.target, now), tuple(self._storage.peers(order.target, now)))
         operation.go_on(now)
         return number
 

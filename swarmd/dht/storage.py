@@ -25,7 +25,8 @@ ITEM_OVERHEAD_BYTES = 600
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """For a /24 the shares are a tenth; all of a private network may well be one host's."""
+    """What is kept for others. A source is a /24 or a /64, or one host where networks are not told apart: all of a
+    private network may well be one host's."""
 
     max_items: int = 10_000
     max_bytes: int = 16 << 20

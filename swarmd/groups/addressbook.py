@@ -10,6 +10,7 @@ somebody holds it; one that is being tried is not due, and an attempt nobody rep
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from swarmd.core.addresses import Address
@@ -40,6 +41,7 @@ class Route:
     holders: set[PeerId | None]
     """Who is said to be there; None for an address named without a peer."""
     retry_at: float
+    failed_at: float = -math.inf
     dialing_since: float | None = None
     answered_at: float | None = None
     stranger: PeerId | None = None
@@ -124,7 +126,13 @@ class AddressBook:
             route.dialing_since = None
             self._dialing.discard(address)
             route.stranger, route.failure = None, reason
-            route.retry_at = now + route.backoff.next_period()
+            route.failed_at, route.retry_at = now, now + route.backoff.next_period()
+
+    def hasten(self, address: Address, rest: float) -> None:
+        """Let it be tried once as soon as `rest` seconds have passed since it failed; its back-off goes on from where
+        it is. Where a stranger answers nothing changes."""
+        if (route := self._routes.get(address)) is not None and route.stranger is None:
+            route.retry_at = min(route.retry_at, route.failed_at + rest)
 
     def call_off(self, address: Address) -> None:
         """The attempt was not made, or not to its end: nothing is known of the address that was not known before."""

@@ -251,12 +251,26 @@ class Dialer:
         self._book.call_off(address)
         self._wake_at = min(self._wake_at, now + CALL_OFF_PERIOD)
 
-    def candidates(self, wanted: Iterable[PeerId], now: float, *, n_hints: int = MAX_HINTS) -> list[Candidate]:
-        """Whom to dial now: up to `n_hints` hints, and whoever of `wanted` is due, in that order. Asking is dialing."""
+    def hasten(self, peer: PeerId, heard_at: float, rest: float, now: float) -> None:
+        """Somebody heard of `peer` then: if that was after it was missed at an address, let it be tried there when it
+        has rested, whatever its back-off. Addresses that gossip alone names stay as they are: they may be anybody's."""
+        if (entry := self._peers.get(peer)) is None or entry.is_linked:
+            return
+        for address, source in entry.addresses.items():
+            if source > Source.GOSSIP and heard_at > self._book.route(address).failed_at:
+                self._book.hasten(address, rest)
+                self._wake_at = min(self._wake_at, now)
+
+    def candidates(
+        self, wanted: Iterable[PeerId], now: float, *, n_hints: int = MAX_HINTS, met: Container[PeerId] = ()
+    ) -> list[Candidate]:
+        """Whom to dial now: up to `n_hints` hints, and whoever of `wanted` is due, in that order. Asking is dialing.
+        met: members who are there: hints that led to them rest."""
         if now < self._wake_at:
             return []
         self._wake_at = math.inf
-        due = [Candidate(None, (address,)) for address in self._hints if n_hints and self._is_hint_due(address, now)]
+        hints = [address for address, hint in self._hints.items() if n_hints and hint.answered_by not in met]
+        due = [Candidate(None, (address,)) for address in hints if self._is_hint_due(address, now)]
         return self._take(due[:n_hints], now) + self._take(self._plan(wanted, now), now)
 
     def next_deadline(self) -> float:

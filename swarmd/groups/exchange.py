@@ -118,6 +118,7 @@ class Exchange:
         self._links: dict[PeerId, _Link] = {}
         self._refused: dict[bytes, float] = {}
         self._messages: deque[tuple[PeerId, bytes]] = deque()
+        self._has_news = False
         self._events: deque[ExchangeEvent] = deque()
 
     # links
@@ -183,10 +184,12 @@ class Exchange:
         self._proceed(now)
 
     def messages_to_send(self) -> list[tuple[PeerId, bytes]]:
-        for peer, link in self._links.items():
-            if link.news and self._runs.state(peer) in (State.LIVE, State.RUNNING):
-                self._offer(peer, list(link.news))
-                link.news.clear()
+        if self._has_news:
+            for peer, link in self._links.items():
+                if link.news and self._runs.state(peer) in (State.LIVE, State.RUNNING):
+                    self._offer(peer, list(link.news))
+                    link.news.clear()
+            self._has_news = any(link.news for link in self._links.values())
         sending = list(self._messages)
         self._messages.clear()
         return sending
@@ -377,6 +380,7 @@ class Exchange:
             raise RemoteError("a member rolls a share back to an older record", penalty=ROLLBACK_PENALTY)
         if len(link.news) < MAX_QUEUED:
             link.news[newer.digest] = None
+            self._has_news = True
 
     def _take_note(self, record: Record, change: Change, now: float) -> None:
         """The events of a record that is new in the catalogue."""
@@ -405,6 +409,7 @@ class Exchange:
                 continue
             if len(link.news) < MAX_QUEUED:
                 link.news[digest] = None
+                self._has_news = True
             else:
                 self._runs.request(peer, now)
 

@@ -69,9 +69,9 @@ class Group:
         self._identity = identity
         self._catalogue = Catalogue(spec, identity.peer_id)
         self._exchange = Exchange(identity.peer_id, self._catalogue)
-        self._mesh = Mesh(identity.peer_id, rng, now)
-        self._membership = self._mesh.membership
         has = spec.capabilities
+        self._mesh = Mesh(identity.peer_id, rng, now, is_named_only=Capability.NO_PEERS in has)
+        self._membership = self._mesh.membership
         self.posting = Posting(spec, identity, rng, now) if Capability.POSTING in has else None
         self.routing = Routing(spec, identity, rng, now) if Capability.ROUTING in has else None
         is_replicating = Capability.REPLICATION in has and Capability.NO_PEERS not in has

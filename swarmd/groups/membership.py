@@ -19,10 +19,12 @@ Invariant: at most `MAX_MEMBERS` peers, and at most `MAX_HEARSAY` of them on the
 each introducer has the same share. None displaces a peer we are linked with. Gossip that is not fresher than a peer's
 death does not bring it back.
 
-Partitions: every `HEAL_PERIOD` one whom we have lost, or who was only ever named, is tried, though there are links.
+Named only: in a group of `Capability.NO_PEERS` a member dials those whom a ticket or the user names, and takes whoever
+dials it; it tells of nobody, and remembers nobody else.
 
 Not here: addresses and attempts (`groups.dialer`), bytes (`groups.messages`), the rule of whom to be linked with
-(`groups.topology`), letting links go (`groups.neighbourhood`).
+(`groups.topology`, `groups.plan`), whom to try after a partition (`groups.healing`), letting links go
+(`groups.neighbourhood`).
 """
 
 from __future__ import annotations
@@ -33,16 +35,20 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from swarmd.core.addresses import Address
+from swarmd.core.errors import RemoteError
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.groups.circle import Circle
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import MAX_DIALS, MAX_HINTS, Candidate, Dialer, Ended, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
+from swarmd.groups.healing import HEAL_REST, NEWS_REST, RECENT_PERIOD, Healing
 from swarmd.groups.hearsay import Hearsay
+from swarmd.groups.member import Member, is_usable
 from swarmd.groups.messages import MAX_AGE, MAX_GOSSIPED_ADDRESSES, MemberEntry
+from swarmd.groups.plan import Plan
 from swarmd.groups.ring import group_address
-from swarmd.groups.topology import Reason, View, plan_neighbours, plan_report, target_links
+from swarmd.groups.topology import Reason, plan_report, target_links
 
 MAX_MEMBERS = 768
 """Peers known in one group, hints and neighbours included: about 1 MB."""
@@ -54,16 +60,8 @@ MAX_DEAD = 1024
 KEPT_PERIOD = 14 * 86_400.0
 """Seconds for which a peer that was linked, or named by a ticket, the user or the store, stays a hint."""
 SWEEP_PERIOD = 10.0
-PLAN_PERIOD, LATE_PLAN_PERIOD = 0.1, 0.25
-"""Seconds at least between two plans, in a small and in a large group: what many say at once is reckoned with
-together."""
-HEAL_PERIOD = 20.0  # give or take a half
 SHUNNED_PERIOD = 30.0
 """Seconds for which who cannot be reached is not wanted as a neighbour; in a large group it is not even listed."""
-FAVOURITE_PERIOD = 300.0
-"""Seconds until another random neighbour, who may be a near one."""
-_LINK_LOCAL = ("fe80:", "169.254.")
-"""Not even another interface of the same machine is reached by these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,46 +74,24 @@ class MemberInfo:
     addresses: tuple[Address, ...]
 
 
-@dataclass(slots=True)
-class _Member:
-    peer_id: PeerId
-    place: int
-    is_present: bool = False
-    is_proved: bool = False
-    """We have been linked with it, and have not lost it."""
-    heard_at: float = -math.inf
-    linked_at: float | None = None
-    link_address: Address | None = None
-    lost_at: float | None = None
-    kept_until: float = -math.inf
-    shunned_until: float = -math.inf
-    rumoured: tuple[Address, ...] = ()
-    """Where gossip says that it is; the dialer is told when it is to be dialed."""
-
-
 class Membership:
-    """One group's members."""
+    """One group's members. is_named_only: of a group of `Capability.NO_PEERS`."""
 
-    def __init__(self, own_id: PeerId, rng: Rng, now: float) -> None:
+    def __init__(self, own_id: PeerId, rng: Rng, now: float, *, is_named_only: bool = False) -> None:
         self._own_id = own_id
+        self.is_named_only = is_named_only
         self._rng = rng
         self._dialer = Dialer(rng)
-        self._members: dict[PeerId, _Member] = {}
+        self._members: dict[PeerId, Member] = {}
         self._hearsay = Hearsay()
         self._dead: dict[PeerId, float] = {}
         self.place = group_address(own_id).number
         self._reachable, self.linked, self._proved = Circle(), Circle(), Circle()
         self._n_present = 0
         self._sweep_at = now + SWEEP_PERIOD
-        self._heal_at = now + HEAL_PERIOD * (0.5 + rng.random())
-        self._healing: PeerId | None = None
-        self._is_hint_wanted = False
+        self._healing = Healing(rng, now)
+        self._plan = Plan(self.place, rng)
         self._is_small, self._reckoned = True, 0
-        self._wanted: dict[PeerId, Reason] = {}
-        self._plan_at = math.inf
-        self._planned_at = -math.inf
-        self._favourite: PeerId | None = None
-        self._favourite_until = -math.inf
         self._events: deque[MemberJoined | MemberLeft] = deque()
 
     # what the driver and the neighbours tell
@@ -130,13 +106,14 @@ class Membership:
         Infinity, for what somebody has just named, begins that period now.
         """
         kept_until = now + KEPT_PERIOD - (age if age < math.inf else 0.0)
-        if contact.peer_id == self._own_id or kept_until <= now:
+        if contact.peer_id == self._own_id or kept_until <= now or (self.is_named_only and source is Source.MDNS):
             return
         if contact.peer_id is None:
             for address in contact.addresses:
                 self._dialer.hint(address, source, now)
         elif (member := self._members.get(contact.peer_id)) is not None or len(self._members) < MAX_MEMBERS:
             member = member or self._make(contact.peer_id)
+            member.is_named = True
             member.kept_until = max(member.kept_until, kept_until)
             member.heard_at = max(member.heard_at, now - age)
             for address in contact.addresses:
@@ -195,13 +172,15 @@ class Membership:
     def receive_hello(self, peer: PeerId, port: int, addresses: Iterable[Address], now: float) -> None:
         """A neighbour says where it listens: at `port` of where we see it, and at further addresses."""
         via = self._members[peer].link_address
-        stated = [(address, Source.STATED) for address in addresses if _is_usable(address, via)]
+        stated = [(address, Source.STATED) for address in addresses if is_usable(address, via)]
         if via is not None and port:
             stated.append((Address(via.host, port), Source.OBSERVED))
         self._dialer.restate(peer, stated, now)
 
     def receive_gossip(self, introducer: PeerId, entries: Iterable[MemberEntry], now: float) -> None:
-        """A neighbour says who else is there."""
+        """A neighbour says who else is there. RemoteError where nobody is to be spoken of."""
+        if self.is_named_only:
+            raise RemoteError("in this group members are not spoken of")
         via = self._members[introducer].link_address
         for entry in entries:
             peer, heard_at = entry.peer_id, now - entry.age
@@ -213,9 +192,11 @@ class Membership:
                     continue
             elif member.linked_at is not None:
                 continue
+            elif now < member.kept_until:
+                self._recall(member, heard_at, now)
             member.heard_at = max(member.heard_at, heard_at)
             if peer not in self._reachable:
-                member.rumoured = tuple(address for address in entry.addresses if _is_usable(address, via))
+                member.rumoured = tuple(address for address in entry.addresses if is_usable(address, via))
                 self._enter(member, now)
 
     # whom to be linked with
@@ -223,7 +204,7 @@ class Membership:
     @property
     def wanted(self) -> Mapping[PeerId, Reason]:
         """The plan: whom to be linked with, and why."""
-        return self._wanted
+        return self._plan.wanted
 
     @property
     def target(self) -> int:
@@ -232,32 +213,28 @@ class Membership:
     @property
     def plan_at(self) -> float:
         """When `plan` is due; infinity for not before something changes."""
-        return self._plan_at
+        return self._plan.due_at
 
     def plan(self, latencies: Mapping[PeerId, float], held: Collection[PeerId], now: float) -> None:
         """Reckon anew whom to be linked with. latencies: of all neighbours, infinity where unknown; held: by others."""
-        self._plan_at, self._planned_at = math.inf, now
-        if now >= self._favourite_until:
-            self._favourite, self._favourite_until = None, now + FAVOURITE_PERIOD
-        favourite = self._favourite if self._favourite in self._reachable else None
-        view = View(self.place, self._reachable.places, self.linked.places, latencies, held, favourite, self.target)
-        self._wanted = plan_neighbours(view, self._rng)
-        self._favourite = next((peer for peer, why in self._wanted.items() if why is Reason.RANDOM), None)
+        if self.is_named_only:
+            self._plan.name([peer for _, peer in self._reachable.places], now)
+        else:
+            self._plan.make(self._reachable, self.linked, latencies, held, self.target, now)
         self._dialer.wake(now)
 
     def plan_soon(self, now: float) -> None:
         """Something that a plan follows from has changed."""
-        period = PLAN_PERIOD if self._is_small else LATE_PLAN_PERIOD
-        self._plan_at = min(self._plan_at, max(now, self._planned_at + period))
+        self._plan.soon(now, is_small=self._is_small)
 
     def candidates(self, now: float) -> list[Candidate]:
         """Whom to dial now, each for one attempt, whose result is to be told."""
         if now < self._dialer.next_deadline():
             return []
-        missing = [peer for peer in self._wanted if peer not in self.linked]
+        missing = [peer for peer in self.wanted if peer not in self.linked]
         shortage = self.target - len(self.linked) - len(missing)
-        if self._healing is not None:
-            missing.append(self._healing)
+        if self._healing.peer is not None:
+            missing.append(self._healing.peer)
         if shortage > 0:
             missing += self._spare(shortage, now)
         for peer in missing:
@@ -265,9 +242,10 @@ class Membership:
             if member is not None and member.rumoured:
                 for address in member.rumoured:
                     self._dialer.note(peer, address, Source.GOSSIP, now)
-        n_hints = MAX_HINTS if shortage > 0 else int(self._is_hint_wanted)
-        chosen = self._dialer.candidates(missing, now, n_hints=n_hints)
-        self._is_hint_wanted &= not any(candidate.peer_id is None for candidate in chosen)
+        n_hints = MAX_HINTS if shortage > 0 else int(self._healing.is_hint_wanted)
+        met = () if shortage > 0 else self._proved
+        chosen = self._dialer.candidates(missing, now, n_hints=n_hints, met=met)
+        self._healing.is_hint_wanted &= not any(candidate.peer_id is None for candidate in chosen)
         return chosen
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
@@ -282,8 +260,7 @@ class Membership:
         """Nobody answered there, or not who should."""
         for peer in self._dialer.dial_failed(address, now, reason, () if self._is_small else self._hearsay):
             member = self._members[peer]
-            if peer == self._healing:
-                self._healing = None
+            self._healing.failed(peer)
             if not member.is_present:
                 continue
             if member.lost_at is not None and member.heard_at <= member.lost_at:
@@ -318,7 +295,7 @@ class Membership:
 
     def reckon(self, reckoned: int) -> None:
         """About how many members there are, as the ring's density tells (`groups.census`); 0 for unknown."""
-        self._is_small = self._n_present < SMALL_GROUP and reckoned < LARGE_GROUP
+        self._is_small = self.is_named_only or (self._n_present < SMALL_GROUP and reckoned < LARGE_GROUP)
         self._reckoned = reckoned
 
     @property
@@ -334,15 +311,17 @@ class Membership:
     def remembered(self, now: float) -> list[tuple[Contact, float]]:
         """Those worth storing (they were linked once, or named), with seconds since heard of; infinity for never."""
         return [
-            (Contact(member.peer_id, addresses), _age(member, now))
+            (Contact(member.peer_id, addresses), member.age(now))
             for member in self._members.values()
-            if member.linked_at is not None or now < member.kept_until
+            if self._is_to_be_dialed(member) and (member.linked_at is not None or now < member.kept_until)
             if (addresses := self._dialer.addresses(member.peer_id))
         ]
 
     def report(self, receiver: PeerId, now: float, *, is_brief: bool = False) -> list[MemberEntry]:
         """What to tell a neighbour: in a small group all that this node has been linked with, in a larger one those
         whom the receiver should want, or (`is_brief`) only those next to it on the ring."""
+        if self.is_named_only:
+            return []
         if self.is_small:
             chosen = [peer for _, peer in self._proved.places]
         else:
@@ -353,6 +332,8 @@ class Membership:
     def concerned(self, peer: PeerId) -> list[PeerId]:
         """Which neighbours should hear of this new one at once: in a large group those that stand beside this node on
         the ring, if it does so too."""
+        if self.is_named_only:
+            return []
         if self.is_small:
             return [each for _, each in self.linked.places]
         beside = self.linked.around(self.place)
@@ -369,10 +350,10 @@ class Membership:
 
     def next_deadline(self) -> float:
         """When `handle_timer`, `plan` or `candidates` has something to do."""
-        return min(self._sweep_at, self._heal_at, self._plan_at, self._dialer.next_deadline())
+        return min(self._sweep_at, self._healing.due_at, self._plan.due_at, self._dialer.next_deadline())
 
     def handle_timer(self, now: float) -> None:
-        if now >= self._heal_at:
+        if now >= self._healing.due_at:
             self._heal(now)
         if now < self._sweep_at:
             return
@@ -395,26 +376,41 @@ class Membership:
 
     def _heal(self, now: float) -> None:
         """Try somebody of whom nobody has heard for long: a part of the group may be cut off there."""
-        self._heal_at = now + HEAL_PERIOD * (0.5 + self._rng.random())
         lost = [
-            peer for peer, member in self._members.items() if not member.is_present and self._dialer.addresses(peer)
+            member
+            for member in self._members.values()
+            if not member.is_present and self._is_to_be_dialed(member) and self._dialer.addresses(member.peer_id)
         ]
-        self._healing = self._rng.choice(lost) if lost else None
-        self._is_hint_wanted = True
+        self._healing.choose([member.peer_id for member in lost], now)
+        if (peer := self._healing.peer) is not None:
+            lost_at = self._members[peer].lost_at
+            if lost_at is not None and now < lost_at + RECENT_PERIOD:
+                self._dialer.hasten(peer, now, HEAL_REST, now)
         self._dialer.wake(now)
+
+    def _recall(self, member: Member, heard_at: float, now: float) -> None:
+        """Somebody has heard of one whom we know from a link or a ticket: if that was after we missed it, it is there
+        again, and not only when the back-off ends."""
+        self._dialer.hasten(member.peer_id, heard_at, NEWS_REST, now)
+        if heard_at > member.shunned_until - SHUNNED_PERIOD:
+            member.shunned_until = -math.inf
+
+    def _is_to_be_dialed(self, member: Member) -> bool:
+        return member.is_named or not self.is_named_only
 
     def _spare(self, n: int, now: float) -> list[PeerId]:
         """Hints to dial where there are too few members."""
-        hints = [peer for peer, each in self._members.items() if not each.is_present and now < each.kept_until]
-        return self._rng.sample(hints, len(hints))[: n + MAX_DIALS]
+        hints = [each for each in self._members.values() if not each.is_present and now < each.kept_until]
+        peers = [each.peer_id for each in hints if self._is_to_be_dialed(each)]
+        return self._rng.sample(peers, len(peers))[: n + MAX_DIALS]
 
     # entries
 
-    def _make(self, peer: PeerId) -> _Member:
-        member = self._members[peer] = _Member(peer, group_address(peer).number)
+    def _make(self, peer: PeerId) -> Member:
+        member = self._members[peer] = Member(peer, group_address(peer).number)
         return member
 
-    def _hear(self, peer: PeerId, introducer: PeerId) -> _Member | None:
+    def _hear(self, peer: PeerId, introducer: PeerId) -> Member | None:
         """An entry for one whom gossip names, in another one's place if need be."""
         if (displaced := self._hearsay.hear(peer, introducer, len(self.linked))) is not None:
             self._remove(self._members[displaced])
@@ -428,14 +424,14 @@ class Membership:
         unlinked = [member for member in self._members.values() if member.linked_at is None]
         self._remove(min(unlinked, key=lambda member: (member.kept_until, member.heard_at)))
 
-    def _enter(self, member: _Member, now: float) -> None:
+    def _enter(self, member: Member, now: float) -> None:
         if not member.is_present:
             member.is_present = True
             self._n_present += 1
             self._events.append(MemberJoined(member.peer_id))
         self._reconsider(member, now)
 
-    def _depart(self, member: _Member, died_at: float) -> None:
+    def _depart(self, member: Member, died_at: float) -> None:
         self._leave(member)
         self._dead.pop(member.peer_id, None)
         self._dead[member.peer_id] = died_at
@@ -444,7 +440,7 @@ class Membership:
         if member.kept_until <= member.heard_at:
             self._remove(member)
 
-    def _leave(self, member: _Member) -> None:
+    def _leave(self, member: Member) -> None:
         self._reachable.discard(member.place, member.peer_id)
         self._disprove(member)
         if member.is_present:
@@ -452,21 +448,22 @@ class Membership:
             self._n_present -= 1
             self._events.append(MemberLeft(member.peer_id))
 
-    def _remove(self, member: _Member) -> None:
+    def _remove(self, member: Member) -> None:
         self._leave(member)
         self._dialer.forget_peer(member.peer_id)
         self._hearsay.forget(member.peer_id)
         del self._members[member.peer_id]
 
-    def _disprove(self, member: _Member) -> None:
+    def _disprove(self, member: Member) -> None:
         if member.is_proved:
             member.is_proved = False
             self._proved.discard(member.place, member.peer_id)
 
-    def _reconsider(self, member: _Member, now: float) -> None:
+    def _reconsider(self, member: Member, now: float) -> None:
         """Whether this one may be a neighbour."""
         is_reachable = member.linked_at is not None or (
             member.is_present
+            and self._is_to_be_dialed(member)
             and now >= member.shunned_until
             and bool(member.rumoured or self._dialer.addresses(member.peer_id))
         )
@@ -476,25 +473,10 @@ class Membership:
         elif member.linked_at == now:
             self.plan_soon(now)
 
-    def _info(self, member: _Member, now: float) -> MemberInfo:
+    def _info(self, member: Member, now: float) -> MemberInfo:
         return MemberInfo(
             peer_id=member.peer_id,
             is_linked=member.linked_at is not None,
-            age=_age(member, now),
+            age=member.age(now),
             addresses=self._dialer.addresses(member.peer_id) or member.rumoured,
         )
-
-
-def _age(member: _Member, now: float) -> float:
-    return 0.0 if member.linked_at is not None else now - member.heard_at
-
-
-def _is_usable(address: Address, via: Address | None) -> bool:
-    """Whether an address that came over a link to `via` can mean the same here as there.
-
-    Private ones may: members behind one router find each other's LAN addresses through a member outside. What a
-    hostile member gains by naming one is a connection attempt from here that carries a handshake and tells it nothing.
-    """
-    if address.is_loopback:
-        return via is not None and via.is_loopback
-    return not address.host.startswith(_LINK_LOCAL)

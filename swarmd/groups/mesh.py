@@ -81,9 +81,9 @@ class _Link:
 class Mesh:
     """One group's links. Peers are linked neighbours in every call."""
 
-    def __init__(self, own_id: PeerId, rng: Rng, now: float) -> None:
+    def __init__(self, own_id: PeerId, rng: Rng, now: float, *, is_named_only: bool = False) -> None:
         self._rng = rng
-        self.membership = Membership(own_id, rng, now)
+        self.membership = Membership(own_id, rng, now, is_named_only=is_named_only)
         self._neighbourhood = Neighbourhood()
         self._census = Census()
         self._links: dict[PeerId, _Link] = {}
@@ -236,7 +236,7 @@ class Mesh:
             self._push_at,
             self._gossip_at,
             self._period_ends_at,
-            self._reckon_at,
+            math.inf if self.membership.is_named_only else self._reckon_at,
             self.membership.next_deadline(),
             self._neighbourhood.next_deadline(),
         )
@@ -260,7 +260,7 @@ class Mesh:
 
     def _reckon(self, now: float) -> None:
         """How many members there are; neighbours are told when that has changed by more than `TOLD_CHANGE`."""
-        if now < self._reckon_at:
+        if now < self._reckon_at or self.membership.is_named_only:
             return
         self._reckon_at = now + RECKON_PERIOD
         span = self._span()

@@ -51,6 +51,8 @@ class Reason(Enum):
     RANDOM = "random"
     FINGER = "finger"
     TRANSFER = "transfer"
+    NAMED = "named"
+    """By a ticket or the user, in a group whose members speak of nobody."""
 
 
 @dataclass(frozen=True, slots=True)

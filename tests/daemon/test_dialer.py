@@ -271,6 +271,34 @@ async def test_it_is_called_again_when_its_session_has_ended(scene: Scene) -> No
     await scene.near.linked(scene.far, scene.group)
 
 
+async def test_it_rests_when_its_session_was_let_go(scene: Scene) -> None:
+    """Neither end needed it: who is named by a thousand would be called by all of them again and again."""
+    scene.dialer.name(scene.far.address)
+    scene.tick()
+    named = scene.dialer.named()[0]
+    rests = []
+    for _ in range(3):
+        await scene.near.linked(scene.far, scene.group)
+        scene.tick(1.0)
+        scene.far.peers.release(scene.group.group_id, scene.near.peer_id)
+        await scene.near.alone()
+        await scene.far.alone()
+        scene.tick(1.0)
+        assert not scene.dialer.is_dialing(scene.far.address)
+        rests.append(named.due_at - scene.clock.monotonic())
+        scene.tick(rests[-1] - 1.0)
+        assert not scene.dialer.is_dialing(scene.far.address)
+        scene.tick(2.0)
+    assert rests[0] >= 100.0 and rests[2] > rests[0]
+    await scene.near.linked(scene.far, scene.group)
+    scene.tick(1.0)
+    scene.near.peers.connections()[0].link.abort()
+    await scene.near.alone()
+    await scene.far.alone()
+    scene.tick()
+    await scene.near.linked(scene.far, scene.group)
+
+
 async def test_who_answers_and_has_no_group_in_common_is_called_ever_more_rarely(scene: Scene) -> None:
     scene.other.peers.remove_group(scene.group.group_id)
     scene.dialer.name(scene.other.address)

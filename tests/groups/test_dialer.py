@@ -74,6 +74,29 @@ def test_failures_back_off_from_one_second_to_five_minutes() -> None:
     assert pauses[-1] >= BACKOFF_LIMIT / 2
 
 
+def test_news_of_somebody_who_was_missed_hastens_the_next_attempt_and_false_news_only_that_one() -> None:
+    made, now = dialer(), 0.0
+    made.note(A, at(1), Source.STATED, 0.0)
+    made.note(B, at(2), Source.GOSSIP, 0.0)
+    for _ in range(9):
+        assert len(ask(made, now)) == 2
+        for number in (1, 2):
+            made.dial_failed(at(number), now)
+        failed_at = now
+        now += BACKOFF_LIMIT
+    now = failed_at + 5.0
+    made.hasten(A, failed_at - 1.0, 10.0, now)
+    assert ask(made, now + 6.0) == [], "news of before it was missed"
+    for peer in (A, B):
+        made.hasten(peer, now, 10.0, now)
+    assert ask(made, now) == [], "not within ten seconds"
+    made.wake(failed_at + 10.0)
+    assert ask(made, failed_at + 10.0) == [Candidate(A, (at(1),))], "where only gossip says that it is, all stays"
+    made.dial_failed(at(1), failed_at + 10.0)
+    made.wake(failed_at + 25.0)
+    assert ask(made, failed_at + 25.0) == []
+
+
 def test_those_who_are_wanted_are_dialed_in_that_order_and_nobody_else() -> None:
     made = dialer(a=at(1), b=at(2), c=at(3))
     assert ask(made, 0.0, wanted=[]) == []
@@ -261,6 +284,19 @@ def test_hints_are_bounded_and_those_of_mdns_go_first(monkeypatch: pytest.Monkey
     for number, source in enumerate((Source.ADDED, Source.MDNS, Source.TICKET, Source.ADDED), 1):
         made.hint(at(number), source, 0.0)
     assert {each.address for each in ask(made, 0.0)} == {at(1), at(3), at(4)}
+
+
+def test_a_hint_that_led_to_somebody_who_is_there_rests() -> None:
+    """Its link was let go: nobody is to be called again and again who is not needed."""
+    made = dialer()
+    made.hint(at(1), Source.TICKET, 0.0)
+    assert ask(made, 0.0, wanted=[]) == [Candidate(None, (at(1),))]
+    made.dial_succeeded(at(1), A, 0.0)
+    made.open_link(A, at(1), 0.0)
+    made.close_link(A, 60.0, 60.0)
+    assert made.candidates([], 600.0, met={A}) == []
+    made.wake(600.0)
+    assert made.candidates([], 600.0, met={B}) == [Candidate(None, (at(1),))]
 
 
 def test_as_many_hints_as_the_owner_wants() -> None:

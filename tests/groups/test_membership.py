@@ -16,6 +16,7 @@ from swarmd.groups import membership as module
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Candidate, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
+from swarmd.groups.healing import NEWS_REST
 from swarmd.groups.membership import KEPT_PERIOD, SHUNNED_PERIOD, SWEEP_PERIOD, Membership
 from swarmd.groups.messages import ENTRIES_PER_MESSAGE, MAX_AGE, MemberEntry
 from swarmd.groups.ring import group_address
@@ -303,6 +304,24 @@ def test_somebody_lost_is_tried_now_and_then_though_there_are_links() -> None:
     late = [peer for when, peer in dialed if when > 600.0]
     assert set(late) == set(lost)
     assert 20 <= len(late) <= 300
+
+
+def test_who_is_heard_of_after_it_was_missed_for_long_is_dialed_at_once() -> None:
+    """A partition heals: the other half is dialed when the first word of it comes, not when the back-off ends."""
+    made = members(A, B)
+    made.receive_hello(B, 7927, [], 0.0)
+    made.close_link(B, 1.0, has_left=False)
+    now = failed_at = 1.0
+    while now < 600.0:
+        made.handle_timer(now)
+        for candidate in ask(made, now):
+            made.dial_failed(candidate.address, now)
+            failed_at = now
+        now += 1.0
+    assert B not in names(made, now)
+    now = max(now, failed_at + NEWS_REST)
+    made.receive_gossip(A, [MemberEntry(B, 0, (at(102),))], now)
+    assert [each.peer_id for each in ask(made, now + 0.1)] == [B]
 
 
 def test_the_table_is_bounded_and_neighbours_displace_hearsay(monkeypatch: pytest.MonkeyPatch) -> None:

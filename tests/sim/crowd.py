@@ -160,8 +160,11 @@ class Crowd:
             return
         group, now = node.group, self.clock.now
         candidates = group.candidates(now)
+        batches: dict[PeerId, list[bytes]] = {}
         for peer, data in group.messages_to_send():
-            self._carry(node, self._numbers[peer], data)
+            batches.setdefault(peer, []).append(data)
+        for peer, batch in batches.items():
+            self._carry(node, self._numbers[peer], batch)
         while (event := group.next_event()) is not None:
             if isinstance(event, LinkReleased):
                 other = self._numbers[event.peer_id]
@@ -182,27 +185,33 @@ class Crowd:
             node.group.handle_timer(self.now, WALL + self.now)
             self._pump(node)
 
-    def _carry(self, node: Node, other: int, data: bytes) -> None:
+    def _carry(self, node: Node, other: int, batch: list[bytes]) -> None:
+        """Messages that leave together arrive together."""
         if (link := node.links.get(other)) is None:
             return
-        if node.is_hostile and data[0] == Members.type:
-            data = self._false_report(self.nodes[other])
-        elif node.is_hostile and data[0] == Density.type:
-            data = Density(1 << 20, 4_000_000_000).encode()
-        node.sent_bytes += len(data) + MESSAGE_OVERHEAD
-        node.sent_messages += 1
+        if node.is_hostile:
+            batch = [self._falsified(data, other) for data in batch]
         delay = link.latency
-        while self.loss and self.rng.random() < self.loss:
-            delay += RETRANSMIT_PERIOD + 2 * link.latency
+        for data in batch:
+            node.sent_bytes += len(data) + MESSAGE_OVERHEAD
+            node.sent_messages += 1
+            while self.loss and self.rng.random() < self.loss:
+                delay += RETRANSMIT_PERIOD + 2 * link.latency
         arrives_at = max(self.now + delay, link.arrives_at.get(other, 0.0))
         link.arrives_at[other] = arrives_at
-        self.clock.at(arrives_at, self._deliver, node, self.nodes[other], link, data)
+        self.clock.at(arrives_at, self._deliver, node, self.nodes[other], link, batch)
 
-    def _deliver(self, sender: Node, receiver: Node, link: Link, data: bytes) -> None:
+    def _falsified(self, data: bytes, receiver: int) -> bytes:
+        if data[0] == Members.type:
+            return self._false_report(self.nodes[receiver])
+        return Density(1 << 20, 4_000_000_000).encode() if data[0] == Density.type else data
+
+    def _deliver(self, sender: Node, receiver: Node, link: Link, batch: list[bytes]) -> None:
         if not receiver.is_up or receiver.links.get(sender.number) is not link or self._is_cut(sender, receiver):
             return
         try:
-            receiver.group.receive_message(sender.peer_id, data, self.now, WALL + self.now)
+            for data in batch:
+                receiver.group.receive_message(sender.peer_id, data, self.now, WALL + self.now)
         except RemoteError as error:
             self.faults.append(str(error))
             self._close(sender.number, receiver.number, link, None)

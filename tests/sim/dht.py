@@ -33,6 +33,8 @@ from tests.dht.network import Host, Network
 
 KEY = b"k" * 32
 N_FIRST = 3
+COLLECT_EVERY = 200
+"""Nodes that left: a node and its parts refer to each other."""
 AT_ONCE = 20
 """Operations that are under way together."""
 
@@ -245,7 +247,11 @@ def _getting(host: Host, item: Item) -> Any:
 def _live(crowd: Crowd, setting: Setting) -> None:
     end = crowd.network.clock.now + setting.hours * 3600
     period = 3600 / (setting.churn * setting.nodes) if setting.churn else setting.hours * 3600
+    n_replaced = 0
     while crowd.network.clock.now < end:
         crowd.network.run(min(period, end - crowd.network.clock.now))
         if setting.churn:
             crowd.replace_one()
+            n_replaced += 1
+            if not n_replaced % COLLECT_EVERY:
+                gc.collect()

@@ -53,6 +53,7 @@ class RttEstimator:
     __slots__ = (
         "_before",
         "_direct_at",
+        "_is_coarse",
         "_spans",
         "latest",
         "minimum",
@@ -75,19 +76,26 @@ class RttEstimator:
         """The RFC's ERTO: the session's alarm, which backs off while nothing is answered."""
         self._direct_at = -math.inf
         self._before: _Before | None = None
+        self._is_coarse = False  # the smallest time is an echo's, which may be two ticks too short
         self._spans: deque[list[float]] = deque(maxlen=HISTORY_SPANS)  # [started at, smallest]
 
     def add(self, sample: float, now: float) -> None:
         """A packet sent `sample` seconds ago has been acknowledged. Costs 0.5 us."""
         self._direct_at = now
+        if self._is_coarse:
+            self._is_coarse = False
+            self._spans.clear()
         self._take(sample, now)
 
     def add_echo(self, ticks_now: int, echo: int, now: float) -> None:
         """The far end sent our timestamp `echo` back, corrected for the time it held it."""
         ticks = (ticks_now - echo) & 0xFFFF
         if ticks < ECHO_LIMIT_TICKS and now - self._direct_at > DIRECT_FRESH_PERIOD:
-            # Up to two ticks were lost in rounding at either end; without this a LAN would have a time of 0.
-            self._take(max(ticks, 1) * TICK_PERIOD, now)
+            # Up to two ticks were lost in rounding at either end; without this a LAN would have a time of 0, and a time
+            # too short would make the path itself look like a queue for three minutes.
+            self._is_coarse = self._is_coarse or not self._spans
+            sample = max(ticks, 1) * TICK_PERIOD
+            self._take(sample if self._is_coarse else max(sample, self.minimum), now)
 
     def back_off(self) -> None:
         """`timeout` passed and nothing was answered."""

@@ -68,6 +68,16 @@ def test_an_echo_from_the_future_or_beside_direct_samples_is_left_alone() -> Non
     assert rtt.latest == pytest.approx(10 * TICK_PERIOD)
 
 
+def test_an_echo_that_is_too_short_is_not_the_smallest_time() -> None:
+    rtt = RttEstimator()
+    rtt.add_echo(4, 0, 0.0)
+    assert rtt.minimum == pytest.approx(4 * TICK_PERIOD)  # nothing better is known
+    rtt.add(0.020, 1.0)
+    assert rtt.minimum == 0.020
+    rtt.add_echo(4, 0, 5.0)
+    assert rtt.minimum == rtt.latest == 0.020
+
+
 def test_a_longer_route_is_believed_after_three_minutes() -> None:
     rtt = RttEstimator()
     rtt.add(0.010, 0.0)
