@@ -35,9 +35,11 @@ from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.tickets import NamedObject, ObjectTicket
 from swarmd.identity.identity import Identity
 from swarmd.net.tcpcarrier import TcpCarrier
+from swarmd.net.udpcarrier import UdpCarrier
 from swarmd.replication.replicator import Replicator
 from swarmd.replication.shape import Shape
 from swarmd.store.manifest import Built, PageKind, Root
+from tests.e2e.nodes import EXTRA_ARGUMENTS
 
 T = TypeVar("T")
 STALL_TIMEOUT = 60.0
@@ -121,7 +123,8 @@ class Liar:
         self._clock = clock
         self._lies: list[Lie] = []
         self._peers = Peers(identity.peer_id, rng, clock, self)
-        self._peers.add_carrier(TcpCarrier(identity, rng, clock, self._peers))
+        carrier = UdpCarrier if "--no-tcp" in EXTRA_ARGUMENTS else TcpCarrier  # what the daemons of this run speak
+        self._peers.add_carrier(carrier(identity, rng, clock, self._peers))
         self._disk = Workers(loop, "liar", 4)
         self._exchange = Exchange(Replicator(rng, clock.monotonic()), self._peers, self._disk, clock)
         self._group = Group(spec, identity, rng, clock.monotonic())

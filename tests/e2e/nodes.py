@@ -27,7 +27,10 @@ START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 40.0
 EXTRA_ARGUMENTS = tuple(os.environ.get("E2E_ARGUMENTS", "").split())
-"""For every daemon of a run: `E2E_ARGUMENTS=--no-tcp python -m pytest tests/e2e` has all of them talk over UDP."""
+"""For every daemon of a run: `E2E_ARGUMENTS=--no-tcp python -m pytest tests/e2e` has all of them talk over UDP.
+
+Not for a daemon that a test gives a transport of its own."""
+TRANSPORTS = {"--no-tcp", "--no-udp"}
 
 
 _PORTS = range(16_384, 32_768)
@@ -94,7 +97,8 @@ class Node:
     def command(self) -> list[str]:
         listen = [word for address in self._listen for word in ("--listen", address)]
         places = ["--config", str(self.config_file), "--state-dir", str(self.state_dir), "--socket", str(self.socket)]
-        return [*self._prefix, sys.executable, "-m", "swarmd", *places, *listen, *self._arguments, *EXTRA_ARGUMENTS]
+        extra = [each for each in EXTRA_ARGUMENTS if not (each in TRANSPORTS and TRANSPORTS & set(self._arguments))]
+        return [*self._prefix, sys.executable, "-m", "swarmd", *places, *listen, *self._arguments, *extra]
 
     def spawn(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start without waiting for anything."""

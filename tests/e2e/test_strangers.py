@@ -9,6 +9,8 @@ import socket
 import struct
 from collections.abc import Callable
 
+import pytest
+
 from swarmd.core.addresses import Address
 from swarmd.core.clock import SystemClock
 from swarmd.core.rng import SeededRng, SystemRng
@@ -20,7 +22,9 @@ from swarmd.transport.tcp.frames import HEADER, FrameType, encode_frame, encode_
 from swarmd.transport.tcp.keying import InitiatorKeying
 from swarmd.transport.tcp.record import Sealer
 from tests.e2e.farm import MIB, Farm
-from tests.e2e.nodes import Node
+from tests.e2e.nodes import EXTRA_ARGUMENTS, Node
+
+OVER_TCP = pytest.mark.skipif("--no-tcp" in EXTRA_ARGUMENTS, reason="these strangers speak TCP")
 
 PROOF_PERIOD = 10.0
 NOTICE_PERIOD = 12.0
@@ -95,6 +99,7 @@ RUDE_RECORDS: dict[str, Callable[[Sealer], Buffer]] = {
 }
 
 
+@OVER_TCP
 def test_those_who_do_not_speak_the_protocol_are_cut_off_at_once(farm: Farm) -> None:
     (node,) = farm.start()
     clock = SystemClock()
@@ -107,6 +112,7 @@ def test_those_who_do_not_speak_the_protocol_are_cut_off_at_once(farm: Farm) -> 
     assert node.call("status")["sessions"] == 0
 
 
+@OVER_TCP
 def test_those_who_prove_nothing_are_shown_out_and_hold_nobody_up(farm: Farm) -> None:
     """Silent ones, half a handshake, a whole one and silence; and a swarmd with the secret of another group."""
     seeder, leecher, outsider = farm.start(3)

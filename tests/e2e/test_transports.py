@@ -7,7 +7,7 @@ import pytest
 from swarmd.core.clock import SystemClock
 from swarmd.transport.rtmfp.liveness import SILENCE_TIMEOUT
 from tests.e2e.farm import KIB, MIB, Farm, contents, join, wait_for_bytes, wait_for_progress
-from tests.e2e.nodes import Node, outcome
+from tests.e2e.nodes import EXTRA_ARGUMENTS, Node, outcome
 
 CLOCK = SystemClock()
 UDP_ONLY = ("--no-mdns", "--no-tcp")
@@ -54,6 +54,7 @@ def test_the_seeder_goes_away_and_comes_back_over_udp(farm: Farm) -> None:
     assert (leecher.downloads / "disk.iso").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.skipif("--no-tcp" in EXTRA_ARGUMENTS, reason="TCP is off")
 def test_both_may_be_and_on_this_machine_it_is_tcp(farm: Farm) -> None:
     one, two = farm.group(2)
     assert transports(one) == transports(two) == {"tcp"}

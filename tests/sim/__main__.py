@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from tests.sim import dht, group, post, providers, route, swarm
+from tests.sim import dht, group, path, post, providers, route, swarm
 
-SIMULATIONS = {"dht": dht, "group": group, "post": post, "providers": providers, "route": route, "swarm": swarm}
+SIMULATIONS = {
+    "dht": dht,
+    "group": group,
+    "path": path,
+    "post": post,
+    "providers": providers,
+    "route": route,
+    "swarm": swarm,
+}
 
 
 def main() -> None:

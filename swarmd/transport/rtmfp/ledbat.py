@@ -16,8 +16,9 @@ scavenger the target's share of the line, `target / (path + target)`: a twelfth 
 would mean half; and it is half of the queue that our own CUBIC keeps. *Takeover*: when nobody was noticed for 1.5 s (no
 queue, and no loss for 4 s), the window grows by three fifths each round until there is a queue or a loss; at a
 fraction of a packet each round it would take minutes to fill what a foreground transfer leaves behind. After it the
-line is *ours*: what a loss or a misjudged end left empty is filled again by an eighth each round, until a second loss
-within 4 s or a longer queue shows that there is somebody. *Isolated losses* are forgiven (see `congestion`).
+line is *ours*: what a loss or a misjudged end left empty is filled again by a sixteenth each round, and a queue
+costs the part of the window that it is, until a second loss within 4 s or a queue that is soon there again shows that
+there is somebody. *Isolated losses* are forgiven (see `congestion`).
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ TAKEOVER_FIT = 0.9
 TAKEOVER_KEPT = 0.6
 OWN_KEPT = 0.85
 """Up to which share of the window at the loss it is filled again."""
-REFILL_GROWTH = 1 / 8
-OTHERS_QUEUE = 1.5
-"""So many targets are a queue that is not ours."""
+REFILL_GROWTH = 1 / 16
+"""It is seen a round later that the line is full: twice this is the queue that a refill makes."""
+CONTEST_ROUNDS = 12
+"""Alone, half a target of queue takes 50 rounds to grow again."""
 SLOWDOWN_DELAY = 5.0
 """From a takeover to the slowdown after it."""
 STEER_ROUNDS = 2
-"""The first rounds of a phase show what was sent in the one before."""
+"""The first rounds of a phase show what was sent in the one before; so does the one after a decrease."""
 LOSS_CUT = 0.5
 SLOW_START_GAIN = 2.0
 AVOIDANCE_GAIN = 1.25
@@ -79,6 +81,7 @@ class Phase(enum.Enum):
 
 class Ledbat(Window):
     __slots__ = (
+        "_decreased_at",
         "_empty_rounds",
         "_gain",
         "_loss_queue",
@@ -104,6 +107,7 @@ class Ledbat(Window):
         self._noticed_at = -math.inf  # a queue
         self._empty_rounds = 0
         self._owns = False  # taken over, and nobody was noticed since
+        self._decreased_at = -math.inf  # because of a queue
         self._refill_end = math.inf  # the window up to which it is filled again
         self._slowdown_at = math.inf
         self._slowdown_began_at = 0.0
@@ -240,9 +244,7 @@ class Ledbat(Window):
     def _steer(self, queue: float, now: float) -> None:
         target = MIN_TARGET if self.yields(now) else self.target
         if queue > target and self._rounds > STEER_ROUNDS:
-            self._set_window(self._exact * max(1 - (queue / target - 1), 0.5))
-            if queue > OTHERS_QUEUE * target:
-                self._owns = False
+            self._decrease(queue, target, now)
         if queue > self._empty_queue():
             self._noticed_at, self._empty_rounds = now, 0
         else:
@@ -256,3 +258,15 @@ class Ledbat(Window):
             self._loss_queue *= 1.25  # each slowdown it is tried again how long the queue is
             self._ssthresh = self._exact
             self._set_window(SLOWDOWN_PACKETS * self.packet_bytes)
+
+    def _decrease(self, queue: float, target: float, now: float) -> None:
+        """To half at most; while the line is ours, by the part of the window that is queue and no more.
+
+        A queue that is there again soon after that is somebody else's."""
+        self._owns = self._owns and now - self._decreased_at > CONTEST_ROUNDS * self._smoothed
+        self._decreased_at = now
+        if self._owns:
+            self._set_window(self._exact * (self._base + target / 2) / (self._base + queue))
+        else:
+            self._set_window(self._exact * max(1 - (queue / target - 1), 0.5))
+        self._rounds = STEER_ROUNDS - 1
