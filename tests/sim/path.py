@@ -110,7 +110,7 @@ def critical(line: Line) -> list[Figure]:
     bulk = transfer.rate(SETTLED, SETTLED + 15) / wire.rate
     return [
         Figure("critical", line, "p99 delay, s", round(p99, 4), f"<= {bound:.3f}", p99 <= bound),
-        Figure("critical", line, "bulk meanwhile, of the line", round(bulk, 3)),
+        Figure("critical", line, "bulk meanwhile, of the line", round(bulk, 3), ">= 0.7", bulk >= 0.7),
     ]
 
 

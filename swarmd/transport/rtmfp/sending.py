@@ -283,19 +283,23 @@ class Sending:
             if newest.is_first and len(fragments) > 1:
                 rtt.add(now - newest.sent_at, now)
             self.path.packet_acknowledged(in_flight.largest, now)
-        lost = in_flight.take_lost()
         repaired = self._take_repaired(fragments, now) if self._probed else []
         if confirmed:
             controller.on_acknowledged(confirmed, before, rtt, now)
+        for size, sent_at in repaired:
+            controller.on_loss(size, sent_at, now)
+
+    def acknowledgements_ended(self, now: float) -> None:
+        """All of a packet have been read: what one says of a flow tells nothing of the packets of the others."""
+        controller = self.controller
+        lost = self._in_flight.take_lost()
         if lost:
             for packet in lost:
                 self._lose(packet.fragments)
                 self.path.packet_lost(packet.size, now)
             controller.set_packet_bytes(self.path.packet_bytes)
             controller.on_loss(sum(packet.size for packet in lost), lost[-1].sent_at, now)
-        for size, sent_at in repaired:
-            controller.on_loss(size, sent_at, now)
-        self.pacer.set_rate(controller.pacing_rate, rtt.smoothed, self.path.packet_bytes, now)
+        self.pacer.set_rate(controller.pacing_rate, self.rtt.smoothed, self.path.packet_bytes, now)
 
     def _take_repaired(self, fragments: list[Fragment], now: float) -> list[tuple[int, float]]:
         """Size and time of packets that were lost and arrived as a probe: a sign of congestion like any other loss

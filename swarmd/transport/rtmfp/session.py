@@ -335,9 +335,14 @@ class RtmfpSession:
                 self._receiving.receive_chunk(plain, offset + CHUNK_HEADER_BYTES, now)
                 self._receiving.packet_ended(now)
                 return
-        has_data = False
+        has_data = has_acknowledgements = False
         for chunk in decode_chunks(plain[offset:]):
-            if isinstance(chunk, UserData):
+            if isinstance(chunk, AckRanges):
+                has_acknowledgements = True
+                self._sending.acknowledged(
+                    chunk.flow, chunk.buffer_blocks * BUFFER_BLOCK_BYTES, chunk.cumulative, chunk.ranges, now
+                )
+            elif isinstance(chunk, UserData):
                 has_data = True
                 self._receiving.receive(
                     chunk.flow,
@@ -352,6 +357,8 @@ class RtmfpSession:
                 self._receive_chunk(chunk, address, now)
                 if self._state is State.CLOSED:
                     return
+        if has_acknowledgements:
+            self._sending.acknowledgements_ended(now)
         if has_data:
             self._receiving.packet_ended(now)
 
@@ -374,11 +381,7 @@ class RtmfpSession:
         return offset
 
     def _receive_chunk(self, chunk: Chunk, address: Address, now: float) -> None:
-        if isinstance(chunk, AckRanges):
-            self._sending.acknowledged(
-                chunk.flow, chunk.buffer_blocks * BUFFER_BLOCK_BYTES, chunk.cumulative, chunk.ranges, now
-            )
-        elif isinstance(chunk, Ping):
+        if isinstance(chunk, Ping):
             if len(chunk.message) <= MAX_PING_BYTES:
                 self._add_chunk(PingReply(chunk.message), to=address)
                 self._resets.told(self.near_id, chunk.message)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.sim.path import Figure, Line, critical, fill, scavenge, share
+from swarmd.transport.rtmfp.inflight import InFlight, Sent
+from tests.sim.path import CRITICAL_RATE, Figure, Line, critical, fill, scavenge, share
 
 
 @pytest.mark.parametrize("scene", [fill, share, scavenge, critical])
@@ -23,3 +24,22 @@ def test_a_line_that_lost_nothing_delivers_what_it_can_carry() -> None:
     transfer = wire.transfer()
     wire.run(5)
     assert 0.9 < transfer.rate(1, 5) / wire.rate < 0.97  # headers of IP, UDP and packets take 3 to 5 %
+
+
+def test_nothing_is_taken_for_lost_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet acknowledges several flows, one after the other: the first tells nothing of the others' packets."""
+    lost: list[Sent] = []
+    take_lost = InFlight.take_lost
+
+    def watch(in_flight: InFlight) -> list[Sent]:
+        taken = take_lost(in_flight)
+        lost.extend(taken)
+        return taken
+
+    monkeypatch.setattr(InFlight, "take_lost", watch)
+    wire = Line(rate=100.0, loss=0.0, queue=4.0).wire()
+    transfer = wire.transfer(critical_rate=CRITICAL_RATE)
+    transfer.begin_critical()
+    wire.run(2)
+    assert len(transfer.waits) > 200
+    assert not lost
