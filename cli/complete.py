@@ -33,7 +33,7 @@ def group_names(ctx: click.Context, parameter: click.Parameter, incomplete: str)
 def share_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
         with _settings(ctx).connect() as client:
-            shares = client.call(LS, LsParams()).shares
+            shares = client.call(LS, LsParams(name=f"{incomplete}*")).shares
     except SwarmError:
         return []
     return _plain_items([each.name for each in shares], incomplete)

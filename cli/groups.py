@@ -125,6 +125,7 @@ def _group_text(group: GroupInfo) -> str:
             f"publishing  {publishing}",
             f"estimated   {count(group.estimated_members, 'member')}",
             f"address     {group.address}",
+            *_refused_lines(group),
             *_traffic_lines(group),
             "",
             table(
@@ -136,6 +137,14 @@ def _group_text(group: GroupInfo) -> str:
             ),
         ]
     ).rstrip()
+
+
+def _refused_lines(group: GroupInfo) -> list[str]:
+    """Records of others that were not taken, if there were any."""
+    reasons = [f"{number} {escape(why)}" for why, number in group.refused.items() if number]
+    return (
+        [f"refused     {count(sum(group.refused.values()), 'share record')}: {', '.join(reasons)}"] if reasons else []
+    )
 
 
 def _traffic_lines(group: GroupInfo) -> list[str]:

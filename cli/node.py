@@ -32,6 +32,7 @@ def _status_text(status: Status, listed: int, width: int | None) -> str:
         f"swarmd {status.version}, running for {duration(status.uptime_s)} (pid {status.pid})",
         f"peer ID    {status.peer_id}",
         f"listening  {', '.join(map(escape, status.listen)) or 'nowhere'}, mDNS {'on' if status.mdns else 'off'}",
+        *_dht_lines(status),
         f"state      {escape(status.state_dir)}",
         f"now        {count(status.sessions, 'session')}, {count(listed, 'group')}, "
         f"{count(singles, 'single share') + ', ' if singles else ''}"
@@ -43,6 +44,13 @@ def _status_text(status: Status, listed: int, width: int | None) -> str:
     if status.active:
         lines += ["", transfer_table(status.active, width)]
     return "\n".join(lines)
+
+
+def _dht_lines(status: Status) -> list[str]:
+    if status.dht is None:
+        return []
+    dht = status.dht
+    return [f"DHT        {dht.mode}, {count(dht.nodes, 'node')} known" if dht.on else "DHT        off"]
 
 
 def _flow(now: float, limit: float | None) -> str:

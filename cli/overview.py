@@ -20,6 +20,7 @@ COMMANDS = {
     "post": ("cli.messages", "Tell all members of a group something"),
     "listen": ("cli.messages", "Print what is posted in a group, and sent to this node"),
     "route": ("cli.messages", "Send a message to one member, wherever it is"),
+    "dht": ("cli.dht", "Put values into the DHT, and get them"),
     "metrics": ("cli.node", "Print counters for Prometheus"),
     "peer": ("cli.peers", "Add and list peers"),
     "completion": ("cli.completion", "Print a completion script for your shell"),

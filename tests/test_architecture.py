@@ -31,10 +31,12 @@ RUN_BY_HAND = ("tests/bench/", "tests/demo")
 CLI_MAY_IMPORT = {
     "swarmd",  # for its version
     "swarmd.control.client",
+    "swarmd.control.dht",
     "swarmd.control.failures",
     "swarmd.control.records",
     "swarmd.control.messaging",
     "swarmd.control.schema",
+    "swarmd.control.values",
     "swarmd.core.errors",
     "swarmd.core.terminal",
 }

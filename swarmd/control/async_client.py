@@ -14,18 +14,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from swarmd.control import wire
 from swarmd.control.backlog import Backlog
 from swarmd.control.client import answer_of, connect_error, decode_as, event_of, gone_error, request_line
 from swarmd.control.failures import error_of
+from swarmd.control.objects import ObjectEvent
 from swarmd.control.records import Event, Lost, Result, Topic
 from swarmd.control.schema import MAX_RESPONSE_BYTES, SUBSCRIBE, Method, Params, SubscribeParams
 from swarmd.core.errors import LocalError
 
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
+
+
+class Listener(Protocol):
+    """Somebody who is told of one object (`objects_client`)."""
+
+    def heard(self, event: ObjectEvent) -> None: ...
+    def ended(self, reason: LocalError) -> None: ...
+
 
 _Progress = Callable[[wire.ProgressNotice], None]
 
@@ -40,6 +49,7 @@ class AsyncClient:
         self._calls: dict[int, tuple[asyncio.Future[wire.Incoming], _Progress | None]] = {}
         self._events: Backlog[Event | Lost] = Backlog()
         self._arrived = asyncio.Event()
+        self._listeners: dict[int, Listener] = {}
         self._end: LocalError | None = None  # why the connection is over
         self._task = asyncio.create_task(self._read(), name="control-client")
 
@@ -81,6 +91,15 @@ class AsyncClient:
         finally:
             del self._calls[request_id]
 
+    def listen(self, object_id: int, listener: Listener) -> None:
+        """Tell it of that object, which this connection has open, and of the end of the connection."""
+        self._listeners[object_id] = listener
+        if self._end is not None:
+            listener.ended(self._end)
+
+    def unlisten(self, object_id: int) -> None:
+        self._listeners.pop(object_id, None)
+
     async def events(self, topics: list[Topic]) -> AsyncIterator[Event | Lost]:
         """Subscribe (again: replaces the topics); then every event until the daemon ends
         (DaemonUnreachable)."""
@@ -116,6 +135,8 @@ class AsyncClient:
     def _finish(self, reason: LocalError) -> None:
         self._end = reason
         self._arrived.set()
+        for listener in self._listeners.values():
+            listener.ended(reason)
         for answered, _ in self._calls.values():
             if not answered.done():
                 answered.set_exception(reason)
@@ -129,6 +150,10 @@ class AsyncClient:
         elif message.method in ("event", "lost"):
             self._events.push(event_of(message))
             self._arrived.set()
+        elif message.method == "object":
+            event = decode_as(message.params, ObjectEvent)
+            if (listener := self._listeners.get(event.object_id)) is not None:
+                listener.heard(event)
         elif message.id is None and message.error is not None:  # turned away before any call was read
             raise error_of(message.error.data.code, message.error.message)
         elif isinstance(message.id, int) and message.id in self._calls:

@@ -171,7 +171,7 @@ class Connection:
             if is_running:  # a late word from a worker thread must not follow the answer
                 self._output.put_progress(call, request_id, value)
 
-        caller = Caller(self._credentials, progress, self._close_hooks.append)
+        caller = Caller(self._credentials, progress, self._close_hooks.append, self._output.feed)
         try:
             answer = await self._dispatcher.run(request, request_id, caller)
         except asyncio.CancelledError:

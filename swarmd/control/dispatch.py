@@ -18,6 +18,7 @@ import msgspec
 
 from swarmd.control import wire
 from swarmd.control.complaints import complaint
+from swarmd.control.events import Feed
 from swarmd.control.failures import failure_code
 from swarmd.control.records import Result
 from swarmd.control.schema import MAX_RESPONSE_BYTES, METHODS, SUBSCRIBE, Method, Params
@@ -43,12 +44,14 @@ class Caller:
     """What a handler gets to know of its caller; all of it is for the event loop's thread only.
 
     progress: tell how far the call is; never blocks, and only the latest value is kept until the caller
-    reads. when_closed: run a plain function when the caller's connection is gone, however that happens.
+    reads. when_closed: run a plain function when the caller's connection is gone, however that happens. feed:
+    for what only this connection is to be told; one for each connection, so it also says which one it is.
     """
 
     credentials: Credentials
     progress: Callable[[Result], None]
     when_closed: Callable[[Callable[[], None]], None]
+    feed: Feed
 
 
 Handler = Callable[[Any, Caller], Awaitable[Result]]

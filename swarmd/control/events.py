@@ -7,6 +7,7 @@ for the state (`status`, `transfers`, ...) after subscribing, and misses nothing
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from swarmd.control import wire
@@ -34,6 +35,37 @@ class Subscription:
         if lost := self._backlog.take_lost():
             return wire.encode_lost(lost)
         return self._backlog.pop() if self._backlog else None
+
+
+FEED_LINES = 512
+"""Behind so many, what the program can do without is left out."""
+
+
+class Feed:
+    """What one connection is told and no other: what becomes of the objects that it has open.
+
+    Nothing is dropped here: whoever pushes sees to it that what waits is bounded, and leaves out what may be while it
+    `is_slow`.
+    """
+
+    __slots__ = ("_lines", "_wake", "is_used")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._lines: deque[bytes] = deque()
+        self._wake = wake
+        self.is_used = False
+
+    @property
+    def is_slow(self) -> bool:
+        return len(self._lines) >= FEED_LINES
+
+    def push(self, event: Result) -> None:
+        self._lines.append(wire.encode_object(event))
+        self.is_used = True
+        self._wake()
+
+    def next_line(self) -> bytes | None:
+        return self._lines.popleft() if self._lines else None
 
 
 class EventHub:

@@ -22,7 +22,8 @@ from swarmd.control import messaging, schema
 from swarmd.control.async_client import AsyncClient
 from swarmd.control.client import default_socket_path
 from swarmd.control.messaging import Message, Post, ReceiveMode, Routed
-from swarmd.control.records import Event, GroupInfo, Lost, Member, Topic
+from swarmd.control.objects_client import Objects
+from swarmd.control.records import Event, GroupInfo, Lost, Member, Order, Topic
 
 Content = str | bytes
 TOPICS: list[Topic] = ["posts", "messages", "members", "groups"]
@@ -93,6 +94,13 @@ class NetGroup:
     async def recent_posts(self) -> list[Post]:
         """Of the last minutes, oldest first."""
         return (await self._client.call(messaging.POSTS, messaging.PostsParams(group=self.group_id))).posts
+
+    # Object replication -------------------------------------------------------------------------------------------
+
+    async def objects(self, name: str, *, order: Order = "rarest") -> Objects:
+        """The object of that name in the group: what this program has and wants of it (`objects_client`). One program
+        at a time, and NetGroups of others on this machine count. Conflict, NotAllowed."""
+        return await Objects.open(self._client, self.group_id, name, order)
 
     # Directed routing ---------------------------------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """What one connection still has to send: answers first, then progress, then events.
 
-In: `put` (answers), `put_progress`, `subscription`. Out: bytes on the writer, by `pump`.
+In: `put` (answers), `put_progress`, `feed`, `subscription`. Out: bytes on the writer, by `pump`.
 Invariant: bounded without anybody's goodwill. Answers are bounded by the caller waiting for `room` before
 it reads on; of each call only the latest progress is kept; events drop their oldest (`Backlog`). A client
 that does not take its answers within `send_timeout_s` ends the pump with TimedOut; one that has subscribed
-is only not fed any more, since an idle reader of events (a stopped pager) has done nothing wrong.
+is only not fed any more, since an idle reader of events (a stopped pager) has done nothing wrong. But who has objects
+open has promised something, and has to read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 from collections import deque
 
 from swarmd.control import wire
-from swarmd.control.events import Subscription
+from swarmd.control.events import Feed, Subscription
 from swarmd.control.records import Result
 from swarmd.core.errors import TimedOut
 
@@ -36,6 +37,7 @@ class Output:
         self._room.set()
         self._idle = asyncio.Event()
         self.subscription: Subscription | None = None
+        self.feed = Feed(self.wake)
 
     def put(self, answer: bytes) -> None:
         """Queue an answer."""
@@ -80,7 +82,7 @@ class Output:
             self._idle.set()  # nothing will be sent any more, so nobody need wait for it
 
     async def _send(self, line: bytes) -> None:
-        patience = self._send_timeout_s if self.subscription is None else None
+        patience = self._send_timeout_s if self.subscription is None or self.feed.is_used else None
         self._writer.write(line)
         try:
             async with asyncio.timeout(patience):
@@ -98,4 +100,6 @@ class Output:
         if self._progress:
             request_id, value = self._progress.pop(next(iter(self._progress)))
             return wire.encode_progress(request_id, value)
+        if (line := self.feed.next_line()) is not None:
+            return line
         return self.subscription.next_line() if self.subscription else None

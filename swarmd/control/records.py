@@ -36,6 +36,14 @@ class NodeId(Result, frozen=True, kw_only=True):
     peer_id: str
 
 
+class DhtGlance(Result, frozen=True, kw_only=True):
+    """Of `status`: whether the node takes part in a DHT, in which kind, and how many nodes it knows there."""
+
+    mode: Literal["private", "public", "off"]
+    on: bool
+    nodes: int
+
+
 class Status(Result, frozen=True, kw_only=True):
     """`status`: the node at a glance. `sessions`, `groups`, `shares`, `transfers` are counts.
 
@@ -67,6 +75,7 @@ class Status(Result, frozen=True, kw_only=True):
     notes: list[str]
     background: list[str] = []
     yielding: int = 0
+    dht: DhtGlance | None = None
 
 
 # --- sharing ----------------------------------------------------------------------------------------------
@@ -276,7 +285,9 @@ class Neighbour(Result, frozen=True, kw_only=True):
 class GroupInfo(Group, frozen=True, kw_only=True):
     """`group.show`: how a group stands. address: this node's place on the ring (64 hexadecimal digits); coverage: the
     addresses it is nearest to among its neighbours. traffic: by `replication`, `posting`, `routing`,
-    `providers`."""
+    `providers`. refused: how many catalogue records of members were not taken since the start, by why: `quota` (of one
+    publisher), `full`, `expired`, `rolled_back`, `false` (forged or broken). refused_of: of whom most were beyond a
+    bound."""
 
     restrict_post: bool
     address: str
@@ -286,6 +297,8 @@ class GroupInfo(Group, frozen=True, kw_only=True):
     receive_mode: Literal["exact", "nearest"] | None
     neighbours: list[Neighbour]
     traffic: dict[str, Traffic]
+    refused: dict[str, int] = {}
+    refused_of: dict[str, int] = {}
 
 
 class GroupCreated(Group, frozen=True, kw_only=True):

@@ -22,10 +22,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from swarmd.control import messaging
+from swarmd.control import dht, messaging, objects, values
 from swarmd.control.method import AbsolutePath, Method, NoParams, Params, Seconds, Text, TicketText
 from swarmd.control.records import (
     Data,
+    DhtGlance,
     Event,
     Failure,
     Group,
@@ -67,6 +68,7 @@ from swarmd.control.records import (
 
 __all__ = [
     "Data",
+    "DhtGlance",
     "Event",
     "Failure",
     "Group",
@@ -110,14 +112,13 @@ __all__ = [
 ]
 """What of `records` belongs to this module too, so that who uses the protocol needs one import."""
 
-MAX_REQUEST_BYTES = 256 << 10
-"""Longest line to the server: a path or a ticket many times over, small enough to buffer for each
-connection."""
+MAX_REQUEST_BYTES = 1536 << 10
+"""Longest line to the server: a value for the DHT, 1 MiB in base64; a path or a ticket many times over."""
 MAX_RESPONSE_BYTES = 16 << 20
 """Longest line to a client: 10,000 shares of `ls` with long names, or a `transfer.read` of a MiB in
 base64."""
 LS_SHARES = 5_000
-"""Most that one `ls` lists: 2 MB, and 8 ms to encode."""
+"""Most that one `ls` lists: 2 MB, and 2 ms to encode."""
 MAX_READ_BYTES = 1 << 20
 """Most that one `transfer.read` returns."""
 
@@ -155,11 +156,15 @@ class UnshareParams(Params, frozen=True, kw_only=True):
 class LsParams(Params, frozen=True, kw_only=True):
     """`ls`: the catalogue of one group (a reference) or of all; at most LS_SHARES shares in one answer.
 
-    after: the `next` of another answer, to go on there. Errors: not_found.
+    after: the `next` of another answer, to go on there. name: only names like this, in which `*` stands for any letters
+    and `?` for one, upper or lower case alike. publisher: only what this peer shares (`you`, a peer ID, or its first 8
+    letters or more). Errors: not_found.
     """
 
     group: Text | None = None
     after: Text | None = None
+    name: Text | None = None
+    publisher: Text | None = None
 
 
 # --- transfers --------------------------------------------------------------------------------------------
@@ -380,6 +385,9 @@ METHODS: dict[str, Method[Any, Any]] = {
         *(GROUP_CREATE, GROUP_JOIN, GROUP_LIST, GROUP_SHOW, GROUP_MEMBERS, GROUP_INVITE, GROUP_LEAVE),
         *(PEER_ADD, PEER_LIST, SUBSCRIBE, METRICS),
         *messaging.METHODS,
+        *values.METHODS,
+        *dht.METHODS,
+        *objects.METHODS,
     )
 }
 """Every method there is."""

@@ -153,6 +153,11 @@ def encode_event(topic: str, name: str, data: msgspec.Struct) -> bytes:
     return b'{"jsonrpc":"2.0","method":"event","params":%b}\n' % head
 
 
+def encode_object(event: msgspec.Struct) -> bytes:
+    """One line."""
+    return b'{"jsonrpc":"2.0","method":"object","params":%b}\n' % _encode(event)
+
+
 def encode_lost(count: int) -> bytes:
     """One line."""
     return b'{"jsonrpc":"2.0","method":"lost","params":{"count":%d}}\n' % count

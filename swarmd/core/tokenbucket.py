@@ -1,9 +1,9 @@
 """A rate limit: tokens flow in at `rate` a second, up to `burst`, and each byte sent takes one.
 
 Invariant: over any span of t seconds at most `burst + rate * t` tokens are taken, plus what one `take`
-larger than the burst overdraws; that debt is paid off before the next one succeeds. So a record larger than
-the burst passes, and the average still holds. Rate None lets everything through; rate 0 nothing beyond the
-first burst.
+larger than the burst, or a `charge`, overdraws; that debt is paid off before the next one succeeds. So a
+record larger than the burst passes, and the average still holds. Rate None lets everything through; rate 0
+nothing beyond the first burst.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ class TokenBucket:
             return False
         self._tokens -= n
         return True
+
+    def charge(self, n: float, now: float) -> None:
+        """Take `n` tokens, there or not: what is lacking is a debt."""
+        if self._rate is not None:
+            self._refill(now)
+            self._tokens -= n
 
     def ready_at(self, n: float, now: float) -> float:
         """When `take(n)` will succeed: `now` if it would already, infinity if it never will."""

@@ -163,6 +163,8 @@ def _from_options(options: Options, around: Surroundings, below: _Raw) -> _Raw:
         raw["transport.udp"] = False, "--no-udp"
     if options.no_mdns:
         raw["discovery.mdns"] = False, "--no-mdns"
+    if options.no_dht:
+        raw["dht.mode"] = "off", "--no-dht"
     if options.bootstrap:
         earlier, _ = below.get("discovery.bootstrap", ([], ""))
         raw["discovery.bootstrap"] = (
@@ -225,12 +227,28 @@ def _contradictions(values: Mapping[str, Any], raw: _Raw) -> list[str]:
     if not (values.get("transport.tcp", True) or values.get("transport.udp", True)):
         origins = " and ".join(dict.fromkeys(raw[key][1] for key in ("transport.tcp", "transport.udp")))
         problems.append(f"{origins}: neither TCP nor UDP may be used: nobody could be reached; leave one of them on")
+    if values.get("dht.mode") == "public":
+        problems += _public_problems(values, raw)
     repeated = {address for address in listen if address.port and listen.count(address) > 1}
     problems += [f"{raw['node.listen'][1]}: node.listen: {address} is there twice" for address in sorted(repeated)]
     obstacle = _no_folder(values["node.state_dir"])
     if obstacle is not None:
         origin = raw.get("node.state_dir", ("", DEFAULT))[1]
         problems.append(f"{origin}: node.state_dir: {obstacle} is not a folder; name another one")
+    return problems
+
+
+def _public_problems(values: Mapping[str, Any], raw: _Raw) -> list[str]:
+    problems = []
+    if "dht.network" in raw:
+        problems.append(
+            f'{raw["dht.network"][1]}: dht.network: the public DHT has no name; leave it out, or write mode = "private"'
+        )
+    if not (values.get("dht.bootstrap") or values.get("discovery.bootstrap")):
+        problems.append(
+            f"{raw['dht.mode'][1]}: dht.mode: the public DHT is entered by nodes that are named: write"
+            ' bootstrap = ["router.bittorrent.com:6881"] or others below [dht]'
+        )
     return problems
 
 

@@ -1,7 +1,7 @@
 """`swarmd --check-config`: the configuration in force as TOML, or everything that is wrong with it.
 
-Invariant: what `describe` gives, read as a configuration file, means the same configuration. Nothing in a
-configuration is a secret, so nothing is left out.
+Invariant: what `describe` gives, read as a configuration file, means the same configuration, but for secrets (the
+network of `[dht]`): of those it says only that they are set.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from swarmd.core.addresses import Address
 from swarmd.daemon.config import ConfigError, Loaded, Surroundings, load
 from swarmd.daemon.options import Options
 from swarmd.daemon.settings import SECTIONS, GroupLimits, keys_of
-from swarmd.daemon.values import HostPort, Rate
+from swarmd.daemon.values import HostPort, Rate, Secret
 
 USAGE_STATUS = 2
 
@@ -42,6 +42,8 @@ def describe(loaded: Loaded) -> str:
             value, origin = getattr(table, key), loaded.origins[f"{section}.{key}"]
             if value is None:
                 lines.append(f"# {key} is not set")
+            elif isinstance(value, Secret):
+                lines.append(f"# {key} is set, and not shown  # {_printable(origin)}")
             elif not isinstance(value, Mapping):
                 lines.append(f"{key} = {_toml(value)}  # {_printable(origin)}")
     for group, limits in loaded.config.limits.groups.items():

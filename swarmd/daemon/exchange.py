@@ -54,12 +54,19 @@ class TransferSink(Protocol):
     def source_changed(self, content_id: ContentId, error: SourceChanged) -> None: ...
 
 
+class ProgramSink(Protocol):
+    """Who speaks with local programs about their objects."""
+
+    def carry_out(self, command: commands.ForProgram) -> None: ...
+
+
 class Exchange:
     """Drives one `Replicator`. Everything on the loop."""
 
     def __init__(self, replicator: Replicator, peers: Peers, disk: Workers, clock: Clock) -> None:
         self.replicator = replicator
         self.sink: TransferSink
+        self.programs: ProgramSink
         self._peers, self._disk, self._clock = peers, disk, clock
         self._loop = asyncio.get_running_loop()
         self._sources: dict[ContentId, Source] = {}
@@ -199,6 +206,8 @@ class Exchange:
             self._store_chunk(command)
         elif isinstance(command, commands.ReleaseBuffer):
             self._release_buffer(command.read_id)
+        elif isinstance(command, commands.ForProgram):
+            self.programs.carry_out(command)
         elif isinstance(command, commands.ReadMeta):
             self._read_meta(command)
         elif isinstance(command, commands.StoreMeta):

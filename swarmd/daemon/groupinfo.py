@@ -13,11 +13,15 @@ from swarmd.core.ids import GroupId
 from swarmd.daemon.membership import Membership
 from swarmd.daemon.traffic import Bytes, Meter
 from swarmd.groups.authorisation import Right
+from swarmd.groups.catalogue import Catalogue, Refusal
 from swarmd.groups.neighbourhood import NeighbourInfo
 from swarmd.groups.ring import GroupAddress, coverage, group_address
 
 if TYPE_CHECKING:
     from swarmd.daemon.node import Node
+
+
+_REFUSED_SHOWN = 8  # publishers
 
 
 class GroupInfo:
@@ -51,6 +55,8 @@ class GroupInfo:
             receive_mode=None if routing is None else "nearest" if routing.receive_mode.value == "nearest" else "exact",
             neighbours=[self._neighbour(each) for each in machine.neighbour_info(node.now)],
             traffic=self.traffic(membership),
+            refused=refused(machine.catalogue),
+            refused_of={str(peer): count for peer, count in machine.catalogue.refused.most_common(_REFUSED_SHOWN)},
         )
 
     def _neighbour(self, info: NeighbourInfo) -> records.Neighbour:
@@ -102,3 +108,8 @@ class GroupInfo:
             found = machine.providers.info
             counted["providers"] = Bytes(control_received=found.received_bytes, control_sent=found.sent_bytes)
         return counted
+
+
+def refused(catalogue: Catalogue) -> dict[str, int]:
+    """How many records were not taken, by why; every reason is there."""
+    return {why.value: catalogue.refusals[why] for why in Refusal}

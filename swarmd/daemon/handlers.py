@@ -18,9 +18,12 @@ from swarmd.control.dispatch import Caller, bind
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
 from swarmd.core.ids import GroupId, PeerId
+from swarmd.daemon.handlers_dht import DhtHandlers
 from swarmd.daemon.handlers_messaging import MessagingHandlers
+from swarmd.daemon.handlers_objects import ObjectHandlers
 from swarmd.daemon.handlers_transfers import TransferHandlers
-from swarmd.daemon.listings import list_shares
+from swarmd.daemon.handlers_values import ValuesHandlers
+from swarmd.daemon.listings import Wanted, list_shares
 from swarmd.daemon.metrics import metrics_text
 from swarmd.daemon.reading import Pace
 from swarmd.daemon.resolution import addresses_of, first_to_answer
@@ -42,6 +45,9 @@ class Handlers:
         self._node = node
         self._transfers = TransferHandlers(node)
         self._messaging = MessagingHandlers(node)
+        self._objects = ObjectHandlers(node)
+        self._values = ValuesHandlers(node)
+        self._dht = DhtHandlers(node)
 
     def table(self) -> dispatch.Handlers:
         """Every method of the schema."""
@@ -65,6 +71,9 @@ class Handlers:
                 bind(schema.PEER_LIST, self.peer_list),
                 *self._transfers.table(),
                 *self._messaging.table(),
+                *self._objects.table(),
+                *self._values.table(),
+                *self._dht.table(),
             ]
         )
 
@@ -110,7 +119,8 @@ class Handlers:
         )
 
     async def ls(self, params: schema.LsParams, caller: Caller) -> records.Listings:
-        return await list_shares(self._node, self._group(params.group), params.after)
+        wanted = Wanted.of(params, self._node.peer_id)
+        return await list_shares(self._node, self._group(params.group), params.after, wanted)
 
     # Groups -----------------------------------------------------------------------------------------------------
 

@@ -118,6 +118,7 @@ class TransferHandlers:
             group, content_id, name = await self._find_ticket(params.source, visits)
             return [group], content_id, name
         where = self._node.memberships.find(params.group) if params.group is not None else None
+        await self._node.memberships.restoring.done()
         return self._find_share(params.source.strip(), where)
 
     async def _find_ticket(self, text: str, visits: AsyncExitStack) -> tuple[GroupId, ContentId, str]:

@@ -20,7 +20,7 @@ from swarmd.core.rng import SystemRng
 from swarmd.daemon.config import ConfigError, Loaded, Surroundings, load
 from swarmd.daemon.effective import USAGE_STATUS, check_config
 from swarmd.daemon.logs import Logs, pick_format
-from swarmd.daemon.memory import keep_freed_memory
+from swarmd.daemon.memory import keep_freed_memory, leave_out_of_collection
 from swarmd.daemon.node import Node
 from swarmd.daemon.options import Options, parse_options
 from swarmd.daemon.settings import changed_keys
@@ -83,12 +83,14 @@ class _Daemon:
         node = Node(
             self._loaded, self._clock, self._rng, supervisor, self._notifier, self._logs.redactor, self._selector.moved
         )
+        node.hurry = self._selector.hurry
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.request_stop, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGHUP, self._reload, node)
         try:
             await node.start(self._inherited, self._watchdog)
+            leave_out_of_collection()
             log.info("swarmd %s is ready: peer %s, %s", __version__, node.peer_id, node.where)
             self._notifier.ready(node.summary())
             stop = await supervisor.wait_for_stop()

@@ -7,6 +7,9 @@ A command changes the database first, then the memory, and then the peers are to
 memory and database agree, and it can be tried again. Commands take turns, and each goes on to its end even when its
 caller goes away. What others say is kept at once and written down in batches.
 
+After a start the groups are there at once (`load`), their catalogues a little later (`restore`): until then no member
+is let into a group or called, and commands that change something wait for their turn.
+
 A node is in at most `join.MAX_TAGS` groups. It is the dialer's `CandidateSource`.
 """
 
@@ -22,7 +25,7 @@ from typing import Protocol, TypeVar
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
-from swarmd.core.errors import Conflict, LocalError, NotAllowed, NotFound
+from swarmd.core.errors import Conflict, LocalError, NotAllowed, NotFound, Unreachable
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import Rng
 from swarmd.daemon.chronicle import Chronicle, Members
@@ -31,6 +34,7 @@ from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.membership import Membership
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.publishing import Publishing
+from swarmd.daemon.restoring import Restoring
 from swarmd.daemon.trials import Trials
 from swarmd.daemon.turns import Turns
 from swarmd.daemon.workers import Workers
@@ -84,6 +88,7 @@ class Memberships:
         self._publishing = Publishing(self._chronicle, clock, self._drain, self._is_ours)
         self._turns = Turns()
         self._trials = Trials()
+        self.restoring = Restoring(self._chronicle, self._enter_restored, self._is_ours)
         self._addresses: tuple[Address, ...] = ()
         self._port = 0
         self._next_look_at = -math.inf
@@ -91,7 +96,7 @@ class Memberships:
     # Groups -----------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Be in every group of the store again."""
+        """Be in every group of the store again; `restore` is to follow."""
         wall, now = self._clock.wall(), self._clock.monotonic()
         await self._chronicle.remember({})  # forgets whom nobody has heard of for long
         for row in await self._ledger.run(self._store.groups.rows):
@@ -103,13 +108,16 @@ class Memberships:
                 Authority(row.authority) if row.authority else None,
             )
             members = await self._ledger.run(partial(self._store.members.rows, spec.group_id))
-            await self._chronicle.restore(membership.group, members)
-            self._enter(membership)
             for member in members:
                 contact = Contact(member.peer_id, decode_addresses(member.addresses))
                 age = max(0.0, wall - member.last_seen)
                 membership.group.add_contact(contact, Source.REMEMBERED, now, age=age)
-            self._drain(membership, is_news=False)
+            self._memberships[spec.group_id] = membership
+            self.restoring.add(membership, members)
+
+    async def restore(self) -> None:
+        """Read the catalogues, and let members into each group when its own is there. Before all other changes."""
+        await self._turns.take(self.restoring.run())
 
     async def create(
         self, name: str, capabilities: Capability = Capability.REPLICATION, restricted: Right = Right.NONE
@@ -204,11 +212,6 @@ class Memberships:
 
     # Shares -----------------------------------------------------------------------------------------------------
 
-    def own_records(self, group: GroupId | None = None) -> list[Record]:
-        """What this node shares, in one group or in all."""
-        groups = self._memberships.values() if group is None else [self._memberships[group]]
-        return [record for each in groups for record in each.group.own_shares()]
-
     @property
     def peer_id(self) -> PeerId:
         """This node's."""
@@ -216,16 +219,15 @@ class Memberships:
 
     @property
     def n_own_shares(self) -> int:
-        return sum(each.group.catalogue.n_shares_of(self.peer_id) for each in self._memberships.values())
+        return sum(map(self.n_own_shares_in, self._memberships))
+
+    def n_own_shares_in(self, group: GroupId) -> int:
+        return self._memberships[group].group.catalogue.n_shares_of(self.peer_id)
 
     def own_share(self, group: GroupId, name: str) -> Record | None:
         """What this node shares under that name."""
         record = self._memberships[group].group.catalogue.find(self.peer_id, name)
         return None if record is None or record.is_tombstone else record
-
-    def records(self, group: GroupId | None = None) -> list[Record]:
-        groups = self._memberships.values() if group is None else [self._memberships[group]]
-        return [record for each in groups for record in each.group.shares()]
 
     def find_shares(
         self, group: GroupId | None, *, name: str | None = None, content_id: ContentId | None = None
@@ -289,13 +291,14 @@ class Memberships:
     def add_contact(self, group: GroupId, contact: Contact, source: Source) -> None:
         self._memberships[group].group.add_contact(contact, source, self._clock.monotonic())
 
-    def withdraw_hint(self, group: GroupId, address: Address) -> None:
-        """Nobody on the local network says any more that a member is there."""
+    def withdraw_hint(self, group: GroupId, address: Address, source: Source = Source.MDNS) -> None:
+        """Nobody on the local network, or in the DHT, says any more that a member is there."""
         if group in self._memberships:
-            self._memberships[group].group.withdraw_hint(address)
+            self._memberships[group].group.withdraw_hint(address, source)
 
     def candidates(self, now: float) -> list[Candidate]:
-        return [each for membership in self._memberships.values() for each in membership.group.candidates(now)]
+        opened = [membership.group for membership in self._memberships.values() if membership.is_open]
+        return [each for group in opened for each in group.candidates(now)]
 
     def ended(self, groups: Iterable[GroupId]) -> list[Ended]:
         """Addresses of members of these groups that led to none when they were tried last, and why."""
@@ -322,6 +325,7 @@ class Memberships:
 
     async def stop(self) -> None:
         """End what is being changed, and write down what is not written yet."""
+        self.restoring.stop()
         await self._turns.stop()
         await self._chronicle.stop(self._members())
 
@@ -375,7 +379,7 @@ class Memberships:
         is_used = self._trials.due(group)
         if is_used is None:
             return
-        if group not in self._memberships or is_used(group) or self.own_records(group):
+        if group not in self._memberships or is_used(group) or self.n_own_shares_in(group):
             self._trials.settle(group)
             return
         try:
@@ -389,6 +393,8 @@ class Memberships:
         membership = self._memberships.get(group)
         if membership is None:
             raise NotFound(f"this node is not in group {group.short} any more")
+        if not membership.is_open:
+            raise Unreachable("swarmd is stopping")
         return await self._publishing.publish(membership, sign)
 
     def _make(
@@ -419,7 +425,12 @@ class Memberships:
         spec = membership.spec
         membership.group.set_addresses(self._port, self._addresses, self._clock.monotonic())
         self._memberships[spec.group_id] = membership
+        membership.is_open = True
         self._peers.add_group(spec.group_id, spec.join_key)  # peers may have proved it already: links open now
+
+    def _enter_restored(self, membership: Membership) -> None:
+        self._enter(membership)
+        self._drain(membership, is_news=False)
 
     def _near_miss(self, spec: GroupSpec) -> str | None:
         """A group of ours that has the same name and is another one: two people may think that they are in one
@@ -478,8 +489,7 @@ class Memberships:
     def _encoded(self, group: GroupId, key: tuple[PeerId, str]) -> bytes | None:
         """What is held under this key now."""
         membership = self._memberships.get(group)
-        record = None if membership is None else membership.group.catalogue.find(*key)
-        return None if record is None else record.encoded
+        return None if membership is None else membership.group.catalogue.encoded_under(*key)
 
     def _members(self) -> Members:
         """Who is to be remembered."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from swarmd import __version__
 from swarmd.control.records import Traffic
+from swarmd.daemon.groupinfo import refused
 
 if TYPE_CHECKING:
     from swarmd.daemon.node import Node
@@ -45,7 +46,7 @@ class Family:
 
 def metrics_text(node: Node) -> str:
     """All of it, as it is now."""
-    families = [*_of_node(node), *_of_transfers(node), *_of_groups(node)]
+    families = [*_of_node(node), *_of_transfers(node), *_of_groups(node), *_of_dht(node), *_of_rendezvous(node)]
     return "".join(f"{line}\n" for family in families if family.samples for line in family.lines())
 
 
@@ -72,12 +73,37 @@ def _of_transfers(node: Node) -> list[Family]:
     return [family]
 
 
+def _of_dht(node: Node) -> list[Family]:
+    status = node.dht.status
+    if status is None:
+        return []
+    queries = Family("swarmd_dht_queries_total", "counter", "Messages of others, by what became of them.")
+    for what, count in sorted(status.counts.items()):
+        queries.add(count, result=what)
+    return [
+        Family("swarmd_dht_nodes", "gauge", "Nodes of the DHT that this one knows.").add(status.n_nodes),
+        Family("swarmd_dht_items", "gauge", "Items kept for others.").add(status.n_items),
+        Family("swarmd_dht_item_bytes", "gauge", "Their bytes.").add(status.n_item_bytes),
+        queries,
+    ]
+
+
+def _of_rendezvous(node: Node) -> list[Family]:
+    found = Family("swarmd_rendezvous_found_total", "counter", "What the DHT has brought for the groups, by kind.")
+    for kind, count in sorted(node.rendezvous.found.items()):
+        found.add(count, kind=kind)
+    return [found]
+
+
 def _of_groups(node: Node) -> list[Family]:
     members = Family(
         "swarmd_group_members", "gauge", "Members of the group, this node included, as far as it is known."
     )
     neighbours = Family("swarmd_group_neighbours", "gauge", "Members with whom there is a link.")
     shares = Family("swarmd_group_shares", "gauge", "What is shared in the group.")
+    not_taken = Family(
+        "swarmd_group_records_refused_total", "counter", "Catalogue records of members that were not taken, by why."
+    )
     traffic = Family("swarmd_group_bytes_total", "counter", "What went through the group, by what it was for.")
     for membership in node.memberships.all().values():
         if membership.spec.is_listed:
@@ -85,10 +111,12 @@ def _of_groups(node: Node) -> list[Family]:
             labels = {"group_id": str(membership.spec.group_id), "group": membership.spec.name}
             members.add(machine.estimated_member_count, **labels)
             neighbours.add(len(machine.neighbours), **labels)
-            shares.add(len(machine.shares()), **labels)
+            shares.add(machine.catalogue.n_shares, **labels)
+            for why, count in refused(machine.catalogue).items():
+                not_taken.add(count, **labels, reason=why)
             for service, flow in node.group_info.traffic(membership).items():
                 _add_traffic(traffic, {**labels, "service": service}, flow)
-    return [members, neighbours, shares, traffic]
+    return [members, neighbours, shares, not_taken, traffic]
 
 
 def _add_traffic(family: Family, labels: Labels, flow: Traffic) -> None:

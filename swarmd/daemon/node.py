@@ -30,6 +30,7 @@ from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import Rng, SeededRng
 from swarmd.daemon.candidates import Candidates
 from swarmd.daemon.config import Loaded
+from swarmd.daemon.dht import DhtService
 from swarmd.daemon.dialer import Dialer
 from swarmd.daemon.exchange import Exchange
 from swarmd.daemon.groupinfo import GroupInfo
@@ -42,8 +43,15 @@ from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.memory import give_memory_back
 from swarmd.daemon.messaging import Messaging
 from swarmd.daemon.peers import Peers
+from swarmd.daemon.programs import Programs
 from swarmd.daemon.providers import Providing
 from swarmd.daemon.redaction import Redactor
+from swarmd.daemon.rendezvous import Rendezvous
+from swarmd.daemon.rendezvous_meeting import Meetings
+from swarmd.daemon.rendezvous_objects import ObjectPlaces
+from swarmd.daemon.rendezvous_records import Whereabouts
+from swarmd.daemon.rendezvous_values import GroupValues
+from swarmd.daemon.rendezvous_work import Around, Part, member_addresses
 from swarmd.daemon.reports import Reports
 from swarmd.daemon.router import Router
 from swarmd.daemon.serving import Serving
@@ -86,6 +94,7 @@ class Node:
     ) -> None:
         """`moved` is told of every count of bytes that goes through a socket."""
         self._moved = moved
+        self.hurry: Callable[[], None] = _calmly  # whoever runs the loop may put something better here, before `start`
         self.config: Config = loaded.config
         self._is_listen_named = loaded.is_listen_named
         self._clock, self._rng, self._supervisor, self._notifier = clock, rng, supervisor, notifier
@@ -112,6 +121,10 @@ class Node:
     @property
     def now(self) -> float:
         return self._clock.monotonic()
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
 
     @property
     def wall(self) -> float:
@@ -152,7 +165,9 @@ class Node:
         self.ledger = self._workers(loop, "ledger", 1)
         self._compose()
         self._listen()
+        await self.dht.start(self.peers.listening)
         await self.memberships.load()
+        await self.group_values.load()
         self._hide_secrets()
         self._closing.push_async_callback(self.memberships.stop)
         self._name_bootstrap_peers()
@@ -160,6 +175,7 @@ class Node:
         self._start_tasks(watchdog)
         await self.transfers.load()
         await self._open_control(inherited)
+        self._supervisor.start("catalogues", self.memberships.restore, Policy.STOP)
         self._supervisor.start("load", self._load, Policy.LEAVE)
 
     def _workers(self, loop: asyncio.AbstractEventLoop, name: str, count: int, patience: float = PATIENCE) -> Workers:
@@ -176,8 +192,9 @@ class Node:
         self.peers = Peers(self.peer_id, rng, clock, router, config.limits.max_sessions)
         if config.transport.tcp:
             self.peers.add_carrier(TcpCarrier(self.identity, rng, clock, self.peers, self._moved))
-        if config.transport.udp:
-            self.peers.add_carrier(UdpCarrier(self.identity, rng, clock, self.peers, self._moved))
+        udp = UdpCarrier(self.identity, rng, clock, self.peers, self._moved) if config.transport.udp else None
+        if udp is not None:
+            self.peers.add_carrier(udp)
         self._closing.push_async_callback(self.peers.stop)
         chance = SeededRng(int.from_bytes(rng.bytes(32)))  # cheaper than the kernel's, and need not be secret
         replicator = Replicator(chance, clock.monotonic())
@@ -201,11 +218,29 @@ class Node:
         self.shares = Shares(self.store, self.serving, self.memberships, self.slow)
         self.providing = Providing(self.memberships, self.transfers, self.serving, self.exchange, clock, chance)
         self.latencies = Latencies(self.memberships, self.peers)
+        self.programs = self.exchange.programs = Programs(self.memberships, self.exchange, self.hurry)
         self.messaging = Messaging(self.memberships, self.peer_id, self.hub, clock)
         self.dialer = Dialer(self.peers, Candidates(self.memberships), clock, rng)
         self._closing.push_async_callback(self.dialer.stop)
         self.lan = Lan(self.memberships, clock, rng)
+        self.dht = DhtService(config, udp, self.store, self.ledger, clock, rng, self._dht_neighbours)
+        self._closing.push_async_callback(self.dht.stop)
+        self._compose_rendezvous(chance)
         self.apply_limits(config.limits)
+
+    def _dht_neighbours(self) -> list[Address]:
+        return list(dict.fromkeys([*self.peers.over_udp(), *member_addresses(self.memberships)]))
+
+    def _compose_rendezvous(self, chance: Rng) -> None:
+        around = Around(self.dht, self.memberships, self._clock, chance, self._rng)
+        self.group_values = GroupValues(around, self.identity, self.store, self.ledger)
+        parts: list[Part] = [
+            Meetings(around, self.wake),
+            ObjectPlaces(around, self.providing, self.peers),
+            Whereabouts(around, self.identity, self.wake),
+            self.group_values,
+        ]
+        self.rendezvous = Rendezvous(self.dht, parts, self.in_background, self._clock.monotonic())
 
     def _listen(self) -> None:
         listening = open_listeners(self.config.node.listen, self._is_listen_named, self.peers.open_listener)
@@ -239,6 +274,9 @@ class Node:
         start = self._supervisor.start
         start("clockwork", self._tick, Policy.STOP)
         start("heartbeat", Heartbeat(self._notifier, self._clock, watchdog).run, Policy.RESTART)
+        if self.dht.is_on:
+            start("dht entry", self.dht.run_entry, Policy.RESTART)
+            start("dht saving", self.dht.run_saving, Policy.RESTART)
         if self.config.discovery.mdns:
             self.lan.start(self.peers.listening, self._supervisor, self.wake)
 
@@ -273,6 +311,7 @@ class Node:
             now = self._clock.monotonic()
             self.memberships.handle_timer(now)
             self.providing.handle_timer(now)
+            self.rendezvous.handle_timer(now)
             self.latencies.handle_timer(now)
             self.peers.handle_timer(now)
             self.dialer.handle_timer(now)
@@ -338,7 +377,7 @@ class Node:
 
     def _hide_secrets(self) -> None:
         """No log line, traceback or not, shows the keys of this node or of its groups."""
-        self._redactor.protect(*self.identity.secrets())
+        self._redactor.protect(*self.identity.secrets(), *self.dht.secrets)
         for membership in self.memberships.all().values():
             self._redactor.protect(membership.spec.secret)
             if membership.authority is not None:
@@ -353,3 +392,7 @@ class Node:
         """Everything down, in the opposite order; also after a start that failed half way."""
         await self._supervisor.close(_TASKS_TIMEOUT)
         await self._closing.aclose()
+
+
+def _calmly() -> None:
+    """Nothing can be hurried."""

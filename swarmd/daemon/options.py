@@ -79,8 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-tcp", action="store_true", help="carry sessions over UDP only")
     add("--no-udp", action="store_true", help="carry sessions over TCP only")
     add("--no-mdns", action="store_true", help="neither announce nor look for peers on the local network")
-    add("--no-dht", action="store_true", help="use no DHT")
-    add("--bootstrap", metavar="HOST:PORT", action="append", default=[], help="dial this peer (repeatable)")
+    add("--no-dht", action="store_true", help="take no part in a DHT")
+    add(
+        "--bootstrap",
+        metavar="HOST:PORT",
+        action="append",
+        default=[],
+        help="dial this peer, and enter the DHT there (repeatable)",
+    )
     add("--log-level", metavar="L", help="debug, info, warning or error")
     add("--log-format", metavar="F", help="auto, terminal, journal or json")
     add("--check-config", action="store_true", help="print the configuration in force and exit")

@@ -107,6 +107,10 @@ class Peers:
         """Of admitted peers."""
         return list(self._open.values())
 
+    def over_udp(self) -> list[Address]:
+        """Where peers are to whom there is a session over UDP."""
+        return [connection.link.remote for connection in self._open.values() if connection.link.kind is Kind.UDP]
+
     def connection(self, peer: PeerId) -> Connection | None:
         return self._open.get(peer)
 

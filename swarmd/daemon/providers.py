@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,6 +68,8 @@ class _Hunt:
     found: dict[PeerId, float] = field(default_factory=dict)
     used: tuple[PeerId, ...] = ()
     vain: dict[PeerId, None] = field(default_factory=dict)
+    is_searched: bool = False
+    """A search over the ring has ended."""
 
 
 class Providing:
@@ -103,6 +105,22 @@ class Providing:
         for group, found in news:
             self._take(group, found, now)
         self._hold(now)
+
+    # for the DHT (`rendezvous_objects`)
+
+    def announced(self) -> Iterator[tuple[GroupId, Collection[ContentId]]]:
+        """What this node gives in each group that has members besides its neighbours."""
+        for group in self._groups():
+            providers = self._memberships.get(group).group.providers
+            if providers is not None and providers.is_needed:
+                yield group, self._told.get(group, set())
+
+    def lacking(self) -> Iterator[tuple[GroupId, ContentId]]:
+        """What a transfer lacks, which nobody linked has anything of, and the ring knows nobody for."""
+        for (group, _), hunt in self._hunts.items():
+            progress = self._exchange.progress(hunt.content_id)
+            if hunt.is_searched and not hunt.found and progress is not None and not progress.peers:
+                yield group, hunt.content_id
 
     # what this node gives
 
@@ -182,7 +200,7 @@ class Providing:
         hunts = [each for (of, _), each in self._hunts.items() if of == group and each.search_id == found.search_id]
         for hunt in hunts:
             if found.is_over:
-                hunt.search_id = None
+                hunt.search_id, hunt.is_searched = None, True
             room = MAX_PROVIDERS - len(hunt.found)
             progress = self._exchange.progress(hunt.content_id)
             if progress is None or progress.peers >= FEW_SOURCES:

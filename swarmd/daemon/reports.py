@@ -18,6 +18,7 @@ from swarmd.control import records
 from swarmd.core.addresses import Address
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.daemon.connection import Connection
+from swarmd.daemon.dht_reports import dht_glance
 from swarmd.daemon.dialer import STRANGER
 from swarmd.daemon.rates import format_rate
 from swarmd.daemon.standing import waiting_of
@@ -82,6 +83,7 @@ class Reports:
             notes=[*node.notes, *([lan] if lan else []), *node.serving.notes],
             background=sorted(map(str, node.background_groups)),
             yielding=sum(connection.link.session.is_background for connection in node.peers.connections()),
+            dht=dht_glance(node.dht),
         )
 
     def rates_text(self) -> str:
@@ -312,6 +314,7 @@ class Reports:
         self._node.groups_changed()
         if not joined:
             self._node.messaging.group_left(group)
+            self._node.programs.group_left(group)
             self._node.exchange.forget(group)
         if joined and self._node.hub.is_heard("groups"):
             self._node.hub.publish("groups", "joined", self.group(group))

@@ -18,7 +18,7 @@ from typing import Any
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument
 from swarmd.daemon import values
-from swarmd.daemon.values import HostPort, Rate
+from swarmd.daemon.values import HostPort, Rate, Secret
 
 DEFAULT_PORT = 7927
 DEFAULT_LISTEN = (Address("0.0.0.0", DEFAULT_PORT), Address("::", DEFAULT_PORT))
@@ -27,11 +27,14 @@ MAX_LISTEN = 16
 """More are a list of machines, not of interfaces."""
 MAX_BOOTSTRAP = 256
 """Each is dialled at start and again with back-off; tickets and members know all others."""
+MAX_DHT_BOOTSTRAP = 32
+"""One that answers is enough; each is asked whenever nobody else is known."""
 MAX_GROUP_LIMITS = 1024
 MAX_SESSIONS = 65536
 """Of descriptors that Linux gives a process at the most by default (fs.nr_open), 1 in 16."""
 DEFAULT_SESSIONS = 512
 LEVELS = ("debug", "info", "warning", "error")
+DHT_MODES = ("private", "public", "off")
 LOG_FORMATS = ("auto", "terminal", "journal", "json")
 
 UNLIMITED = Rate(None)
@@ -84,6 +87,17 @@ class Discovery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dht:
+    """`[dht]`. `bootstrap`: nodes asked first, besides those of `[discovery]`. `network`: the name of a private one,
+    the same at all who take part, or at none of them. To keep others out, make it a secret that is hard to guess.
+    """
+
+    mode: str = "private"
+    bootstrap: tuple[HostPort, ...] = ()
+    network: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """`[control]`. `group`: the system group that may use the socket too (0660); without it the owner alone (0600)."""
 
@@ -107,15 +121,17 @@ class Config:
     transport: Transport
     limits: Limits
     discovery: Discovery
+    dht: Dht
     control: Control
     log: Log
 
 
-SECTIONS: Mapping[str, type[Node | Transport | Limits | Discovery | Control | Log]] = {
+SECTIONS: Mapping[str, type[Node | Transport | Limits | Discovery | Dht | Control | Log]] = {
     "node": Node,
     "transport": Transport,
     "limits": Limits,
     "discovery": Discovery,
+    "dht": Dht,
     "control": Control,
     "log": Log,
 }
@@ -172,6 +188,9 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "limits.groups": values.table_of(_group_limits, MAX_GROUP_LIMITS),
     "discovery.mdns": values.truth,
     "discovery.bootstrap": values.list_of(values.host_port, 0, MAX_BOOTSTRAP),
+    "dht.mode": values.one_of(*DHT_MODES),
+    "dht.bootstrap": values.list_of(values.host_port, 0, MAX_DHT_BOOTSTRAP),
+    "dht.network": values.secret,
     "control.socket": values.path,
     "control.group": values.text,
     "log.level": values.one_of(*LEVELS),

@@ -22,7 +22,8 @@ from swarmd.core.ranges import RangeSet
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.serving import Serving, serve_quietly
 from swarmd.daemon.workers import Workers
-from swarmd.groups.records import Record, Share, ShareKind
+from swarmd.groups.records import Entry, Record, Share, ShareKind
+from swarmd.groups.recordtable import entry_of
 from swarmd.groups.tickets import MemberObjectTicket, NamedObject, ObjectTicket
 from swarmd.store.entries import EntryKind
 from swarmd.store.hashing import Progress
@@ -54,10 +55,18 @@ class Shares:
     async def load(self) -> None:
         """Serve everything of ours that the catalogues name."""
         try:
-            for record in self._memberships.own_records():
-                await serve_quietly(self._serving, record.group_id, record.share.content_id, record.share.name)
+            await self._memberships.restoring.done()
+            for group, membership in list(self._memberships.all().items()):
+                for held in membership.group.catalogue.held_of(self._memberships.peer_id):
+                    await self._load(group, entry_of(held))
         finally:
             self._loaded.set()
+
+    async def _load(self, group: GroupId, entry: Entry) -> None:
+        """Unless the group has been left meanwhile, or something else is shared under that name."""
+        record = self._memberships.own_share(group, entry.name) if group in self._memberships else None
+        if record is not None and record.share.content_id == entry.content_id:
+            await serve_quietly(self._serving, group, entry.content_id, entry.name)
 
     async def restore(self, content_id: ContentId) -> None:
         """Serve it wherever we share it, from the best copy there is: another copy of it has been given up."""
@@ -85,6 +94,7 @@ class Shares:
         """Read what has to be read, publish, serve. Reading stops when the caller is cancelled."""
         name = name or os.path.basename(os.path.normpath(path))
         _check_name(name)
+        await self._memberships.restoring.done()
         cancel = threading.Event()
         try:
             shared = await self._slow.run(lambda: self._store.share(path, progress, cancel))
@@ -109,6 +119,7 @@ class Shares:
 
     async def unshare(self, name: str, group: GroupId | None) -> Record:
         """By name or content ID; NotFound, or Conflict when it is shared in several groups."""
+        await self._memberships.restoring.done()
         found = self._find_own(name, group)
         if not found:
             raise self._not_ours(name, group)

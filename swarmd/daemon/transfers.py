@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from swarmd.core.errors import AlreadyExists, IntegrityError, LocalError, NotFound, RemoteError
+from swarmd.core.errors import AlreadyExists, Conflict, IntegrityError, LocalError, NotFound, RemoteError
 from swarmd.core.ids import ContentId, GroupId
 from swarmd.core.terminal import escape
 from swarmd.daemon.exchange import Exchange
@@ -125,6 +125,8 @@ class Transfers:
         for other in self.all():
             if other.content_id == content_id and other.state is not TransferState.DONE:
                 raise AlreadyExists(_way_out(other, target))
+        if self._exchange.replicator.programs.is_open(content_id):
+            raise Conflict("that is no file or folder: a program on this machine has it open")
         folder = target if target is not None else await self._slow.run(partial(self._make_temporary, content_id))
         request = DownloadRequest(content_id, folder, name, order, group, overwrite, background=bool(background))
         transfer = self._adopt(await self._slow.run(partial(self._store.create_download, request)), group)

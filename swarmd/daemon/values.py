@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,9 @@ T = TypeVar("T")
 NAME_LIMIT = 255
 """Bytes of a host name (RFC 1035 §2.3.4), and more than any name of a group or a system group has."""
 
+SECRET_MIN_BYTES = 8
+"""A shorter one is guessed at once; and nothing shorter can be kept out of the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -29,6 +32,16 @@ class Rate:
 
     def __str__(self) -> str:
         return format_rate(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that is printed nowhere."""
+
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "(not shown)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,6 +77,13 @@ def text(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "surrogatepass")) <= NAME_LIMIT:
         raise InvalidArgument(f"{value!r} is not a text of 1 to {NAME_LIMIT} bytes")
     return value
+
+
+def secret(value: object) -> Secret:
+    """What is wrong is said without the value."""
+    if not isinstance(value, str) or not SECRET_MIN_BYTES <= len(value.encode("utf-8", "surrogatepass")) <= NAME_LIMIT:
+        raise InvalidArgument(f"is not a text of {SECRET_MIN_BYTES} to {NAME_LIMIT} bytes")
+    return Secret(value)
 
 
 def truth(value: object) -> bool:

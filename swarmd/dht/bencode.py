@@ -54,14 +54,22 @@ def _value(data: bytes, at: int, depth: int) -> tuple[Value, int]:
 
 
 def _string(data: bytes, at: int) -> tuple[bytes, int]:
-    colon = data.find(b":", at, at + _MAX_LENGTH_DIGITS + 1)
-    digits = data[at:colon]
-    if colon < 0 or not digits.isdigit() or (digits[0] == 48 and len(digits) > 1):
-        raise RemoteError("a bencoded string has no proper length")
-    end = colon + 1 + int(digits)
+    if data[at + 1 : at + 2] == b":":  # nearly all keys
+        start = at + 2
+        length = data[at] - 48
+        if not 0 <= length <= 9:
+            raise RemoteError("a bencoded string has no proper length")
+    else:
+        colon = data.find(b":", at, at + _MAX_LENGTH_DIGITS + 1)
+        digits = data[at:colon]
+        if colon < 0 or not digits.isdigit() or digits[0] == 48:
+            raise RemoteError("a bencoded string has no proper length")
+        start = colon + 1
+        length = int(digits)
+    end = start + length
     if end > len(data):
         raise RemoteError("a bencoded string is cut short")
-    return data[colon + 1 : end], end
+    return data[start:end], end
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

@@ -58,7 +58,7 @@ class PeersDone:
 
 @dataclass(frozen=True, slots=True)
 class NodesDone:
-    """The closest that answered, closest first."""
+    """The closest that answered, closest first: those that something put there would go to."""
 
     operation: int
     target: bytes

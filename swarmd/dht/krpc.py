@@ -84,6 +84,11 @@ class Query:
     is_read_only: bool = False
     transaction: bytes = b""
 
+    def sent(self, sender: bytes, transaction: bytes, is_read_only: bool) -> Query:
+        """The same from `sender`; `dataclasses.replace` would take twice as long."""
+        kept = self.target, self.want, self.token, self.port, self.item, self.cas, self.seq, self.age
+        return Query(self.method, sender, *kept, is_read_only, transaction)
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -122,17 +127,18 @@ class Unanswerable(RemoteError):
 
 
 def encode(message: Message, key: bytes | None = None) -> bytes:
-    """The datagram; with a network `key`, tagged."""
+    """The datagram; with a network `key`, tagged.
+
+    Written key by key in their order, items as the bytes they are kept in: 4 us, where a dictionary made and sorted
+    takes 8. Each test of this decodes it again as strict bencode, which refuses keys out of order."""
     if isinstance(message, Query):
-        fields = _query_fields(message)
+        head = _query_head(message)
     elif isinstance(message, Reply):
-        fields = {b"r": _reply_fields(message), b"y": b"r"}
-        if message.seen_as is not None and message.seen_as.is_dialable:
-            fields[b"ip"] = message.seen_as.encode()
+        head = _reply_head(message)
     else:
-        fields = {b"e": [message.code, message.text], b"y": b"e"}
-    fields[b"t"] = message.transaction
-    data = bencode.encode(fields)
+        head = b"d1:eli%de%d:%be" % (message.code, len(message.text), message.text)
+    kind = b"q" if isinstance(message, Query) else b"r" if isinstance(message, Reply) else b"e"
+    data = b"%b1:t%d:%b1:y1:%be" % (head, len(message.transaction), message.transaction, kind)
     return data if key is None else data[:-1] + _TAG_KEY + _tag(data, key) + b"e"
 
 
@@ -165,58 +171,76 @@ def _check_tag(data: bytes, key: bytes) -> None:
         raise RemoteError("a DHT message of another network")
 
 
-def _query_fields(query: Query) -> Fields:
-    arguments: Fields = {b"id": query.sender}
-    if query.method in (Method.GET_PEERS, Method.ANNOUNCE):
-        arguments[b"info_hash"] = query.target
-    elif query.method not in (Method.PING, Method.PUT):
-        arguments[b"target"] = query.target
-    if query.want is not None:
-        arguments[b"want"] = [b"n6" if ipv6 else b"n4" for ipv6 in query.want]
-    if query.token:
-        arguments[b"token"] = query.token
-    if query.method is Method.ANNOUNCE:
-        arguments |= {b"port": query.port or 1, b"implied_port": int(not query.port)}
+def _query_head(query: Query) -> bytes:
+    method, item = query.method, query.item
+    parts = [b"d1:ad"]
+    if query.age:
+        parts.append(b"3:agei%de" % query.age)
+    if query.cas is not None:
+        parts.append(b"3:casi%de" % query.cas)
+    parts.append(b"2:id20:" + query.sender)
+    if method is Method.ANNOUNCE:
+        parts.append(b"12:implied_porti%de" % (not query.port))
+    if method in (Method.GET_PEERS, Method.ANNOUNCE):
+        parts.append(b"9:info_hash20:" + query.target)
+    if item is not None and item.key:
+        parts.append(b"1:k32:" + item.key)
+    if method is Method.ANNOUNCE:
+        parts.append(b"4:porti%de" % (query.port or 1))
+    if item is not None and item.salt:
+        parts.append(b"4:salt%d:%b" % (len(item.salt), item.salt))
     if query.seq is not None:
-        arguments[b"seq"] = query.seq
-    if query.item is not None:
-        arguments |= _item_fields(query.item)
-        if query.item.salt:
-            arguments[b"salt"] = query.item.salt
-        if query.cas is not None:
-            arguments[b"cas"] = query.cas
-        if query.age:
-            arguments[b"age"] = query.age
-    fields: Fields = {b"a": arguments, b"q": query.method.value, b"y": b"q"}
+        parts.append(b"3:seqi%de" % query.seq)
+    if item is not None and item.key:
+        parts.append(b"3:seqi%de3:sig64:%b" % (item.seq, item.signature))
+    if method in (Method.FIND_NODE, Method.GET, Method.SAMPLE):
+        parts.append(b"6:target20:" + query.target)
+    if query.token:
+        parts.append(b"5:token%d:%b" % (len(query.token), query.token))
+    if item is not None:
+        parts.append(b"1:v" + item.encoded)
+    if query.want is not None:
+        parts.append(b"4:wantl%be" % b"".join(b"2:n6" if ipv6 else b"2:n4" for ipv6 in query.want))
+    parts.append(b"e1:q%d:%b" % (len(method.value), method.value))
     if query.is_read_only:
-        fields[b"ro"] = 1
-    return fields
+        parts.append(b"2:roi1e")
+    return b"".join(parts)
 
 
-def _item_fields(item: Item) -> Fields:
-    fields: Fields = {b"v": item.value}
-    if item.is_mutable:
-        fields |= {b"k": item.key, b"sig": item.signature, b"seq": item.seq}
-    return fields
-
-
-def _reply_fields(reply: Reply) -> Fields:
-    fields: Fields = {b"id": reply.sender}
-    for name, ipv6 in ((b"nodes", False), (b"nodes6", True)):
-        contacts = [contact for contact in reply.contacts if contact.address.is_ipv6 == ipv6]
-        if contacts:
-            fields[name] = encode_contacts(contacts)
-    if reply.token:
-        fields[b"token"] = reply.token
-    if reply.peers:
-        fields[b"values"] = [peer.encode() for peer in reply.peers]
-    if reply.seq is not None:
-        fields[b"seq"] = reply.seq
-    if reply.item is not None:
-        fields |= _item_fields(reply.item)
+def _reply_head(reply: Reply) -> bytes:
+    item = reply.item
+    parts = [b"d"]
+    if reply.seen_as is not None and reply.seen_as.is_dialable:
+        seen_as = reply.seen_as.encode()
+        parts.append(b"2:ip%d:%b" % (len(seen_as), seen_as))
+    parts.append(b"1:rd2:id20:" + reply.sender)
     if reply.samples is not None:
-        fields |= {b"samples": b"".join(reply.samples), b"num": reply.n_stored, b"interval": reply.interval}
-    return fields
+        parts.append(b"8:intervali%de" % reply.interval)
+    if item is not None and item.key:
+        parts.append(b"1:k32:" + item.key)
+    for name, ipv6 in ((b"5:nodes", False), (b"6:nodes6", True)):
+        contacts = encode_contacts(contact for contact in reply.contacts if contact.is_ipv6 is ipv6)
+        if contacts:
+            parts.append(b"%b%d:%b" % (name, len(contacts), contacts))
+    if reply.samples is not None:
+        samples = b"".join(reply.samples)
+        parts.append(b"3:numi%de7:samples%d:%b" % (reply.n_stored, len(samples), samples))
+    if item is not None and item.key:
+        parts.append(b"3:seqi%de3:sig64:%b" % (item.seq, item.signature))
+    elif reply.seq is not None:
+        parts.append(b"3:seqi%de" % reply.seq)
+    if reply.token:
+        parts.append(b"5:token%d:%b" % (len(reply.token), reply.token))
+    if item is not None:
+        parts.append(b"1:v" + item.encoded)
+    if reply.peers:
+        parts.append(b"6:valuesl%be" % b"".join(_string(peer.encode()) for peer in reply.peers))
+    parts.append(b"e")
+    return b"".join(parts)
+
+
+def _string(data: bytes) -> bytes:
+    return b"%d:%b" % (len(data), data)
 
 
 def _decode_query(fields: Fields, transaction: bytes) -> Query:

@@ -1,22 +1,20 @@
 """A DHT node, sans-IO: Mainline's protocol, on a private network (with a key) or the public one.
 
 In: datagrams, time, and commands, each of which returns the number that its events carry. Out: datagrams, events, the
-next deadline. `state()` is what a restart should be given again.
+next deadline. `state(now)` is what a restart should be given again.
 
-What it promises the network: no more than `limits.GROWTH` times the bytes of a question go to an address that has
-not proved itself. An answer that would be larger is held back while that address is pinged, and goes when it answers.
+Invariant: all that can grow is bounded: tables (`table`), storage (`storage`), questions (`questions`), answers that
+wait (`responder`), operations and events here. Any bytes: an answer, an error reply, or silence.
 
-Invariant: all that can grow is bounded: tables (`table`), storage (`storage`), questions (`questions`), operations,
-held answers and events here. Any bytes: an answer, an error reply, or silence.
-
-Not here: sockets, names, saving (the owner's), what is stored (`items`), how a lookup goes (`lookup`, `operations`).
+Not here: sockets, names, saving (the owner's), what is stored (`items`), how a lookup goes (`lookup`, `operations`),
+what may be sent to whom (`responder`).
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import Conflict, RemoteError
@@ -24,13 +22,17 @@ from swarmd.core.rng import Rng
 from swarmd.dht import krpc
 from swarmd.dht.contact import ID_BYTES, Contact, bound_id, is_bound
 from swarmd.dht.events import Event, NodesDone
+from swarmd.dht.identities import Identities
 from swarmd.dht.items import Item, mutable_target
 from swarmd.dht.krpc import Failure, Method, Query, Reply, Unanswerable
-from swarmd.dht.limits import GROWTH, Limits, Rates
+from swarmd.dht.limits import Limits, Rates
 from swarmd.dht.lookup import PATHS, Lookup
 from swarmd.dht.operations import Kind, Operation, Order
 from swarmd.dht.questions import Asker, Question, Questions
-from swarmd.dht.server import Server, fitted
+from swarmd.dht.responder import Responder
+from swarmd.dht.server import Server
+from swarmd.dht.sightings import Sightings
+from swarmd.dht.state import State
 from swarmd.dht.storage import Bounds, Storage, Stored
 from swarmd.dht.table import K, Table
 from swarmd.dht.tokens import Tokens
@@ -38,19 +40,15 @@ from swarmd.dht.upkeep import Pinger, Upkeep
 
 MAX_OPERATIONS = 256
 """Under way at once, our own and the upkeep's; each has up to six questions open."""
-MAX_HELD = 256
-"""Answers that wait for their asker's proof: 500 KiB."""
-HELD_PERIOD = 5.0
 MAX_EVENTS = 10_000
 """An owner that fetches none loses the oldest."""
 MAX_CHECKS = 200
 """Questions open beyond which no stranger is pinged to see whether it is worth knowing."""
-_UNLIMITED = krpc.MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`network_key` makes it a private network; without it `is_public` enforces BEP 42."""
+    """`network_key` makes it a private network. `is_public` is Mainline's: a host has one place in a table there."""
 
     network_key: bytes | None = None
     is_public: bool = False
@@ -61,14 +59,10 @@ class Settings:
     rates: Rates = field(default_factory=Rates)
     n_paths: int = PATHS
 
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """For a restart. The items' times do not survive: monotonic clocks differ."""
-
-    node_id: bytes
-    contacts: tuple[Contact, ...] = ()
-    items: tuple[Item, ...] = ()
+    @property
+    def is_bound(self) -> bool:
+        """Whether IDs have to fit their addresses (BEP 42): on every network but one that is open for tests."""
+        return self.is_public or self.network_key is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,45 +81,54 @@ class Status:
 class Node:
     def __init__(self, settings: Settings, rng: Rng, now: float, state: State | None = None) -> None:
         self.settings = settings
-        self.node_id = state.node_id if state is not None else rng.bytes(ID_BYTES)
         self._rng = rng
+        state = state or State(rng.bytes(ID_BYTES))
+        ids = {False: state.node_id, True: state.node_id_ipv6 or state.node_id}
         families = (False, True) if settings.has_ipv6 else (False,)
-        self._tables = {ipv6: Table(self.node_id, is_public=settings.is_public) for ipv6 in families}
+        self._tables = {
+            ipv6: Table(ids[ipv6], is_bound=settings.is_bound, is_public=settings.is_public) for ipv6 in families
+        }
         self._storage = Storage(settings.bounds)
-        self._limits = Limits(settings.rates, now)
-        self._server = Server(self._tables, self._storage, Tokens(rng, now), rng, settings.is_public)
+        server = Server(self._tables, self._storage, Tokens(rng, now), rng)
+        limits = Limits(settings.rates, now)
+        self._responder = Responder(self, server, limits, settings.network_key, is_mute=settings.is_read_only)
         self._questions = Questions(rng)
         self._operations: dict[int, Operation] = {}
         self._n_operations = 0
         self._out: list[tuple[bytes, Address]] = []
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
-        self._held: dict[Address, tuple[bytes, float]] = {}
         self._pinger = Pinger()
-        self._counts: Counter[str] = Counter()
-        self._seen_as: Counter[Address] = Counter()
+        self._sightings = Sightings()
+        self._identities = Identities()
+        self._placed: set[bool] = set()
+        """Families for which somebody has told us our address since the start."""
         self._upkeep = Upkeep(self, rng, now)
-        if state is not None:
-            self._upkeep.known += state.contacts
-            for item in state.items:
-                self._storage.put(item.target, item, "restored", now)
+        self._upkeep.known |= dict.fromkeys(state.contacts)
+        self._storage.restore(state, now)
+
+    @property
+    def node_id(self) -> bytes:
+        """That of IPv4."""
+        return self._tables[False].own_id
 
     # What goes in and out.
 
-    def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
+    def receive_datagram(self, data: bytes, address: Address, now: float) -> bool:
+        """False: it is no message that this node could read, and may be another protocol's."""
         try:
             message = krpc.decode(data, self.settings.network_key)
         except Unanswerable as error:
-            self._counts["bad"] += 1
-            if self._limits.may_answer(address, now):
-                self._answer_with(error.failure, data, address, now)
-            return
+            self._responder.counts["bad"] += 1
+            self._responder.refuse(error.failure, len(data), address, now)
+            return True
         except RemoteError:
-            self._counts["bad"] += 1
-            return
+            self._responder.counts["bad"] += 1
+            return False
         if isinstance(message, Query):
-            self._receive_query(message, data, address, now)
+            self._responder.receive(message, len(data), address, now)
         else:
             self._receive_answer(message, address, now)
+        return True
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         out, self._out = self._out, []
@@ -136,12 +139,16 @@ class Node:
         return self._upkeep.next_at if deadline is None else min(deadline, self._upkeep.next_at)
 
     def handle_timer(self, now: float) -> None:
+        for question in self._questions.late(now):
+            self.send(question.data, question.address)
+            if question.contact is not None:
+                question.asker.slow(question.contact, now)
         for question in self._questions.overdue(now):
             self._fail(question, None, now)
         if now >= self._upkeep.next_at:
             self._storage.expire(now)
             self._storage.expire_peers(now)
-            self._held = {address: held for address, held in self._held.items() if now - held[1] < HELD_PERIOD}
+            self._responder.expire(now)
             self._upkeep.work(now)
 
     def next_event(self) -> Event | None:
@@ -169,6 +176,10 @@ class Node:
         self._upkeep.publish(item, now)
         return self.put(item, now)
 
+    def keep(self, item: Item, now: float, *, put_at: float) -> None:
+        """As `publish`, of an item that was put at `put_at` already, or whose first time may wait."""
+        self._upkeep.publish(item, now, put_at=put_at)
+
     def unpublish(self, target: bytes) -> None:
         self._upkeep.unpublish(target)
 
@@ -184,9 +195,11 @@ class Node:
         """`NodesDone`."""
         return self._start(Order(Kind.NODES, target), now)
 
-    def state(self) -> State:
+    def state(self, now: float) -> State:
         contacts = tuple(contact for table in self._tables.values() for contact in table.contacts())
-        return State(self.node_id, contacts, tuple(stored.item for stored in self._storage.items()))
+        items, peers = self._storage.saved_items(now), self._storage.saved_peers(now)
+        other_id = self._tables[True].own_id if True in self._tables else b""
+        return State(self.node_id, contacts, items, peers, other_id)
 
     def status(self) -> Status:
         return Status(
@@ -197,8 +210,8 @@ class Node:
             len(self._storage.info_hashes),
             len(self._questions),
             len(self._operations),
-            self._seen_as.most_common(1)[0][0] if self._seen_as else None,
-            dict(self._counts),
+            self._sightings.address(ipv6=False) or self._sightings.address(ipv6=True),
+            dict(self._responder.counts),
         )
 
     # For `upkeep`.
@@ -217,17 +230,24 @@ class Node:
     def stored(self) -> list[Stored]:
         return self._storage.items()
 
-    def ask(self, query: Query, contact: Contact, asker: Asker, now: float) -> bool:
+    def id_at(self, address: Address) -> bytes:
+        """Ours, for somebody there: each family has its own, since an ID is bound to an address."""
+        table = self._tables.get(address.is_ipv6)
+        return self.node_id if table is None else table.own_id
+
+    def ask(self, query: Query, contact: Contact, asker: Asker, now: float, *, is_once: bool = False) -> bool:
         """False when it cannot be, or should not: too many wait, or BEP 42 says that the ID is false."""
         address = contact.address
-        if self._questions.is_full or address.is_ipv6 not in self._tables or not address.is_dialable:
+        if self._questions.is_full or contact.is_ipv6 not in self._tables or not address.is_dialable:
             return False
-        if self.settings.is_public and contact.node_id and not is_bound(contact.node_id, address):
+        if self.settings.is_bound and contact.node_id and not is_bound(contact.node_id, address.host):
             return False
-        query = self._questions.add(address, contact.node_id, query, asker, now)
-        if self.settings.is_read_only:
-            query = replace(query, is_read_only=True)
-        self._out.append((krpc.encode(query, self.settings.network_key), address))
+        if contact.node_id and not self._identities.is_credible(contact, now):
+            return False
+        question = self._questions.add(address, contact if contact.node_id else None, asker, now, is_once=is_once)
+        query = query.sent(self._tables[contact.is_ipv6].own_id, question.transaction, self.settings.is_read_only)
+        question.data = krpc.encode(query, self.settings.network_key)
+        self.send(question.data, address)
         return True
 
     def run(self, order: Order, now: float, *, n_paths: int | None = None, is_silent: bool = False) -> int:
@@ -240,12 +260,13 @@ class Node:
         for table in self._tables.values():
             table.used(order.target, now)
             start = table.closest(order.target, 3 * K)
-            lookups.append(Lookup(order.target, start, self.node_id, n_paths=n_paths or self.settings.n_paths))
+            lookups.append(Lookup(order.target, start, table.own_id, n_paths=n_paths or self.settings.n_paths))
 
         def tell(event: Event) -> None:
             self._operation_told(number, event, is_silent)
 
-        operation = Operation(number, order, self.node_id, lookups, self.ask, tell)
+        radius = max(table.radius() for table in self._tables.values())
+        operation = Operation(number, order, radius, lookups, self.ask, tell)
         self._operations[number] = operation
         operation.seed(self._storage.item(order.target, now), tuple(self._storage.peers(order.target, now)))
         operation.go_on(now)
@@ -256,14 +277,30 @@ class Node:
 
     def take_new_id(self, now: float) -> None:
         """BEP 42: an ID that fits the address which most others say we have."""
-        seen_as = self.status().seen_as
-        if not self.settings.is_public or seen_as is None or is_bound(self.node_id, seen_as):
-            return
-        self._upkeep.known += [contact for table in self._tables.values() for contact in table.contacts()]
-        self.node_id = bound_id(seen_as, self._rng)
-        for ipv6 in self._tables:
-            self._tables[ipv6] = Table(self.node_id, is_public=True)
-        self._upkeep.begin(now)
+        for ipv6, table in self._tables.items():
+            seen_as = self._sightings.address(ipv6=ipv6)
+            if not self.settings.is_bound or seen_as is None:
+                continue
+            self._placed.add(ipv6)
+            if not is_bound(table.own_id, seen_as.host):
+                self._tables[ipv6] = table.moved(bound_id(seen_as, self._rng), now)
+                self._upkeep.begin(now)
+
+    # For `responder`.
+
+    @property
+    def may_check(self) -> bool:
+        return len(self._questions) < MAX_CHECKS
+
+    def send(self, data: bytes, address: Address) -> None:
+        self._out.append((data, address))
+
+    def is_worth_knowing(self, contact: Contact) -> bool:
+        table = self._tables.get(contact.is_ipv6)
+        return table is not None and table.has_room(contact)
+
+    def check(self, contact: Contact, now: float) -> None:
+        self.ask(Query(Method.PING, self.node_id), contact, self._pinger, now, is_once=True)
 
     # What happens inside.
 
@@ -279,89 +316,31 @@ class Node:
         if not is_silent:
             self._events.append(event)
 
-    def _receive_query(self, query: Query, data: bytes, address: Address, now: float) -> None:
-        if self.settings.is_read_only or not self._limits.may_answer(address, now):
-            self._counts["unanswered"] += 1
-            return
-        self._counts["answered"] += 1
-        self._answer_with(self._server.answer(query, self.node_id, address, now), data, address, now, query)
-
-    def _answer_with(
-        self, answer: Reply | Failure, data: bytes, address: Address, now: float, query: Query | None = None
-    ) -> None:
-        """The answer, or what may be sent of it, or a ping first."""
-        key = self.settings.network_key
-        if self._limits.is_proved(address, now) or (query is not None and query.token and isinstance(answer, Reply)):
-            if isinstance(answer, Reply):
-                self._limits.prove(address, now)
-            self._send_fitted(answer, _UNLIMITED, address)
-            return
-        limit = GROWTH * len(data)
-        can_ping = query is not None and not query.is_read_only and len(self._questions) < MAX_CHECKS
-        ping = krpc.encode(Query(Method.PING, self.node_id, transaction=bytes(4)), key)
-        is_loaded = isinstance(answer, Reply) and (answer.item is not None or bool(answer.peers))
-        if isinstance(answer, Reply) and is_loaded and query is not None and not self._fits(answer, limit):
-            if can_ping and len(ping) <= limit:
-                self._hold(answer, address, now)
-                self._check(Contact(query.sender, address), now)
-            else:
-                self._send_fitted(replace(answer, item=None, peers=()), limit, address)
-            return
-        is_new = query is not None and self._is_worth_knowing(Contact(query.sender, address))
-        if query is not None and can_ping and is_new and self._send_fitted(answer, limit - len(ping), address):
-            self._check(Contact(query.sender, address), now)
-        else:
-            self._send_fitted(answer, limit, address)
-
-    def _fits(self, answer: Reply | Failure, limit: int) -> bool:
-        return isinstance(answer, Failure) or fitted(answer, limit, self.settings.network_key) is not None
-
-    def _send_fitted(self, answer: Reply | Failure, limit: int, address: Address) -> bool:
-        key = self.settings.network_key
-        data = krpc.encode(answer, key) if isinstance(answer, Failure) else fitted(answer, limit, key)
-        if data is None or len(data) > limit:
-            return False
-        self._out.append((data, address))
-        return True
-
-    def _hold(self, answer: Reply | Failure, address: Address, now: float) -> None:
-        if len(self._held) < MAX_HELD and isinstance(answer, Reply):
-            data = fitted(answer, _UNLIMITED, self.settings.network_key)
-            if data is not None:
-                self._held[address] = data, now
-
-    def _is_worth_knowing(self, contact: Contact) -> bool:
-        table = self._tables.get(contact.address.is_ipv6)
-        return table is not None and table.has_room(contact)
-
-    def _check(self, contact: Contact, now: float) -> None:
-        self.ask(Query(Method.PING, self.node_id), contact, self._pinger, now)
-
     def _receive_answer(self, answer: Reply | Failure, address: Address, now: float) -> None:
         question = self._questions.take(answer.transaction, address)
         if question is None:
-            self._counts["unasked"] += 1
+            self._responder.counts["unasked"] += 1
             return
-        self._limits.prove(address, now)
-        held = self._held.pop(address, None)
-        if held is not None and now - held[1] < HELD_PERIOD:
-            self._out.append((held[0], address))
+        self._responder.proved(address, now)
         if isinstance(answer, Failure):
             self._fail(question, answer, now)
-        elif question.node_id not in (b"", answer.sender):
+        elif question.contact is not None and question.contact.node_id != answer.sender:
             self._fail(question, None, now)
         else:
             self._accept(question, answer, now)
 
     def _accept(self, question: Question, reply: Reply, now: float) -> None:
-        contact = Contact(reply.sender, question.address)
-        self._tables[contact.address.is_ipv6].answered(contact, now)
-        if reply.seen_as is not None and len(self._seen_as) < K:
-            self._seen_as[Address(reply.seen_as.host, reply.seen_as.port)] += 1
+        contact = question.contact or Contact(reply.sender, question.address)
+        self._identities.heard(contact, now)
+        self._tables[contact.is_ipv6].answered(contact, now)
+        if reply.seen_as is not None:
+            self._sightings.heard(question.address, reply.seen_as)
+            if contact.is_ipv6 not in self._placed:
+                self.take_new_id(now)
         question.asker.replied(contact, reply, now)
 
     def _fail(self, question: Question, failure: Failure | None, now: float) -> None:
-        contact = Contact(question.node_id or bytes(ID_BYTES), question.address)
+        contact = question.contact or Contact(bytes(ID_BYTES), question.address)
         if failure is None:
-            self._tables[contact.address.is_ipv6].failed(contact)
+            self._tables[contact.is_ipv6].failed(contact)
         question.asker.failed(contact, failure, now)

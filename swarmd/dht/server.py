@@ -10,7 +10,7 @@ from dataclasses import replace
 from swarmd.core.addresses import Address
 from swarmd.core.rng import Rng
 from swarmd.dht import krpc
-from swarmd.dht.contact import Contact, network_of
+from swarmd.dht.contact import Contact, region_of
 from swarmd.dht.items import MAX_SALT_BYTES, MAX_VALUE_BYTES, is_signed
 from swarmd.dht.krpc import Code, Failure, Method, Query, Reply
 from swarmd.dht.storage import Storage
@@ -23,6 +23,7 @@ MAX_SAMPLES = 20
 MAX_PEERS = 50
 """In one answer, drawn at random: 400 bytes of IPv4."""
 MAX_AGE = 86_400
+_LARGEST_CONTACT_BYTES = 38
 _TEXTS = {
     Code.PROTOCOL: b"bad token",
     Code.SERVER: b"no room",
@@ -35,12 +36,11 @@ _TEXTS = {
 
 
 class Server:
-    def __init__(self, tables: dict[bool, Table], storage: Storage, tokens: Tokens, rng: Rng, is_public: bool) -> None:
+    def __init__(self, tables: dict[bool, Table], storage: Storage, tokens: Tokens, rng: Rng) -> None:
         self.tables = tables
         self.storage = storage
         self._tokens = tokens
         self._rng = rng
-        self._is_public = is_public
         self._samples: tuple[bytes, ...] = ()
         self._sampled_at = float("-inf")
 
@@ -53,14 +53,14 @@ class Server:
         reply = Reply(own_id, transaction=query.transaction, seen_as=address)
         if query.method is Method.PING:
             return reply
-        reply = replace(reply, contacts=self._closest(query, address))
-        if query.method is Method.SAMPLE:
-            return self._with_samples(reply, now)
-        if query.method is Method.FIND_NODE:
-            return reply
-        reply = replace(reply, token=self._tokens.token(address, query.target, now))
+        contacts = self._closest(query, address)
+        if query.method in (Method.FIND_NODE, Method.SAMPLE):
+            reply = Reply(own_id, contacts, transaction=query.transaction, seen_as=address)
+            return reply if query.method is Method.FIND_NODE else self._with_samples(reply, now)
+        token = self._tokens.token(address, query.target, now)
+        reply = Reply(own_id, contacts, token, transaction=query.transaction, seen_as=address)
         return (
-            self._with_peers(reply, query, now)
+            self._with_peers(reply, query, address, now)
             if query.method is Method.GET_PEERS
             else self._with_item(reply, query, now)
         )
@@ -81,10 +81,11 @@ class Server:
             return replace(reply, seq=item.seq)
         return replace(reply, item=item)
 
-    def _with_peers(self, reply: Reply, query: Query, now: float) -> Reply:
-        peers = self.storage.peers(query.target, now)
-        families = query.want or (query.want is None and (False, True)) or ()
-        peers = [peer for peer in peers if peer.is_ipv6 in families]
+    def _with_peers(self, reply: Reply, query: Query, address: Address, now: float) -> Reply:
+        """Of the family that asks: the two networks are independent, and `want` is for nodes alone (BEP 32)."""
+        peers = [peer for peer in self.storage.peers(query.target, now) if peer.is_ipv6 == address.is_ipv6]
+        if not peers:
+            return reply
         if len(peers) > MAX_PEERS:
             peers = self._rng.sample(peers, MAX_PEERS)
         return replace(reply, peers=tuple(peers))
@@ -101,7 +102,7 @@ class Server:
         target = query.target if item is None else item.target
         if not self._tokens.is_good(query.token, address, target, now):
             return Code.PROTOCOL
-        source = network_of(address.host) if self._is_public else address.host
+        source = region_of(address.host)
         if item is None:
             peer = Address(address.host, query.port or address.port)
             return None if self.storage.announce(target, peer, source, now) else Code.SERVER
@@ -118,14 +119,17 @@ def fitted(reply: Reply, limit: int, key: bytes | None) -> bytes | None:
     """The datagram of at most `limit` bytes, with fewer contacts if need be; None when it does not fit without any."""
     data = krpc.encode(reply, key)
     while len(data) > limit and reply.contacts:
-        reply = replace(reply, contacts=_fewer(reply.contacts))
+        for _ in range(-(-(len(data) - limit) // _LARGEST_CONTACT_BYTES)):
+            reply = replace(reply, contacts=_fewer(reply.contacts))
         data = krpc.encode(reply, key)
     return data if len(data) <= limit else None
 
 
 def _fewer(contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
     """Without the farthest one of the family that has more."""
-    n_ipv6 = sum(contact.address.is_ipv6 for contact in contacts)
+    if not contacts:
+        return ()
+    n_ipv6 = sum(contact.is_ipv6 for contact in contacts)
     drop_ipv6 = n_ipv6 * 2 >= len(contacts)
-    last = max(index for index, contact in enumerate(contacts) if contact.address.is_ipv6 == drop_ipv6)
+    last = max(index for index, contact in enumerate(contacts) if contact.is_ipv6 == drop_ipv6)
     return contacts[:last] + contacts[last + 1 :]

@@ -1,8 +1,10 @@
-"""What a node keeps for others: BEP 44 items and announced peers. In memory; whoever runs the node may save `items`.
+"""What a node keeps for others: BEP 44 items and announced peers. In memory; `saved` and `restore` carry it over a
+restart with the time that is left to each.
 
-Invariant: never more than the `Bounds`, in number and bytes, in all and for each source (the host that brought it; a
-/24 or /64 where hosts are cheap). What is full refuses: an item that is there stays until it expires, so that a flood
-displaces nothing. A mutable item is only followed by one with a higher seq, or by itself.
+Invariant: never more than the `Bounds`, in number and bytes; and of one source (`contact.region_of`: a /24, a /64 or a
+private host) no more than its share, once half of the whole is used. So a network on one host has half of the room,
+and a flood from one source leaves the other half to the rest. What is full refuses: an item that is there stays until
+it expires, so that a flood displaces nothing. A mutable item is only followed by one with a higher seq, or by itself.
 
 Items have been verified before they come here. A crash loses what was not saved; its owners put it again.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from swarmd.core.addresses import Address
 from swarmd.dht.items import Item
 from swarmd.dht.krpc import Code
+from swarmd.dht.state import SavedItem, SavedPeer, State
 
 ITEM_PERIOD = 7200.0
 """BEP 44: two hours after it was last put."""
@@ -25,12 +28,12 @@ ITEM_OVERHEAD_BYTES = 600
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is kept for others. A source is a /24 or a /64, or one host where networks are not told apart: all of a
-    private network may well be one host's."""
+    """What is kept for others."""
 
     max_items: int = 10_000
     max_bytes: int = 16 << 20
-    max_items_of_source: int = 2_500
+    share: float = 0.125
+    """Of the items and of the bytes: a source's, once half is used."""
     max_info_hashes: int = 4_000
     max_peers: int = 100
     """For each info hash: as many as fit an answer."""
@@ -51,6 +54,7 @@ class Storage:
         self._bounds = bounds or Bounds()
         self._items: dict[bytes, Stored] = {}  # least recently put first
         self._item_sources: Counter[str] = Counter()
+        self._byte_sources: Counter[str] = Counter()
         self._peer_sources: Counter[str] = Counter()
         self._peers: dict[bytes, dict[Address, tuple[float, str]]] = {}
         self.n_bytes = 0
@@ -76,17 +80,13 @@ class Storage:
         """None when it is kept, otherwise why not."""
         self.expire(now)
         old = self._items.get(target)
-        if old is not None and item.is_mutable:
-            if cas is not None and old.item.seq != cas:
-                return Code.CAS_MISMATCH
-            is_same = item.seq == old.item.seq and item.encoded == old.item.encoded
-            if item.seq <= old.item.seq and not is_same:
-                return Code.SEQ_TOO_LOW
+        if old is not None and item.is_mutable and (code := _obstacle(old.item, item, cas)) is not None:
+            return code
         size = item.size + ITEM_OVERHEAD_BYTES
         freed = old.item.size + ITEM_OVERHEAD_BYTES if old is not None else 0
         if self.n_bytes + size - freed > self._bounds.max_bytes:
             return Code.SERVER
-        if old is None and not self._has_place(source):
+        if old is None and not self._has_place(source, size):
             return Code.SERVER
         first_at = now - age
         if old is not None:
@@ -94,6 +94,7 @@ class Storage:
             self._drop(target)
         self._items[target] = Stored(item, source, first_at, now)
         self._item_sources[source] += 1
+        self._byte_sources[source] += size
         self.n_bytes += size
         return None
 
@@ -120,6 +121,33 @@ class Storage:
         self._peer_sources[source] += 1
         return True
 
+    def saved_items(self, now: float) -> tuple[SavedItem, ...]:
+        self.expire(now)
+        return tuple(
+            SavedItem(stored.item, stored.source, stored.put_at + ITEM_PERIOD - now, now - stored.first_at)
+            for stored in self._items.values()
+        )
+
+    def saved_peers(self, now: float) -> tuple[SavedPeer, ...]:
+        self.expire_peers(now)
+        found = [
+            SavedPeer(info_hash, address, source, at + PEER_PERIOD - now)
+            for info_hash, held in self._peers.items()
+            for address, (at, source) in held.items()
+        ]
+        return tuple(sorted(found, key=lambda one: one.remaining))
+
+    def restore(self, state: State, now: float) -> None:
+        """Within the bounds; nothing lasts longer than it would have."""
+        for one in sorted(state.items, key=lambda one: one.remaining):
+            at = now + min(one.remaining, ITEM_PERIOD) - ITEM_PERIOD
+            if one.remaining > 0:
+                self.put(one.item.target, one.item, one.source, at, age=max(0, int(one.age + at - now)))
+        for peer in sorted(state.peers, key=lambda one: one.remaining):
+            if peer.remaining > 0:
+                at = now + min(peer.remaining, PEER_PERIOD) - PEER_PERIOD
+                self.announce(peer.info_hash, peer.address, peer.source, at)
+
     def expire(self, now: float) -> None:
         """Items are in the order of their times; of peers the hashes that were announced longest ago are looked at."""
         while self._items:
@@ -135,14 +163,21 @@ class Storage:
             for peer in [peer for peer, (at, _) in held.items() if now - at >= PEER_PERIOD]:
                 self._drop_peer(info_hash, held, peer)
 
-    def _has_place(self, source: str) -> bool:
-        is_full = len(self._items) >= self._bounds.max_items
-        return not is_full and self._item_sources[source] < self._bounds.max_items_of_source
+    def _has_place(self, source: str, size: int) -> bool:
+        bounds, n_items = self._bounds, len(self._items)
+        if n_items >= bounds.max_items:
+            return False
+        if n_items * 2 < bounds.max_items and (self.n_bytes + size) * 2 < bounds.max_bytes:
+            return True
+        is_within = self._item_sources[source] < bounds.max_items * bounds.share
+        return is_within and self._byte_sources[source] + size <= bounds.max_bytes * bounds.share
 
     def _drop(self, target: bytes) -> None:
         stored = self._items.pop(target)
-        self.n_bytes -= stored.item.size + ITEM_OVERHEAD_BYTES
+        size = stored.item.size + ITEM_OVERHEAD_BYTES
+        self.n_bytes -= size
         _less(self._item_sources, stored.source)
+        _less(self._byte_sources, stored.source, size)
 
     def _drop_peer(self, info_hash: bytes, held: dict[Address, tuple[float, str]], peer: Address) -> None:
         _, source = held.pop(peer)
@@ -151,7 +186,16 @@ class Storage:
             self._peers.pop(info_hash, None)
 
 
-def _less(counter: Counter[str], source: str) -> None:
-    counter[source] -= 1
+def _obstacle(old: Item, item: Item, cas: int | None) -> Code | None:
+    """The same again is always welcome: its first copy may have come without our answer getting back."""
+    if item.seq == old.seq and item.encoded == old.encoded:
+        return None
+    if cas is not None and old.seq != cas:
+        return Code.CAS_MISMATCH
+    return Code.SEQ_TOO_LOW if item.seq <= old.seq else None
+
+
+def _less(counter: Counter[str], source: str, by: int = 1) -> None:
+    counter[source] -= by
     if not counter[source]:
         del counter[source]

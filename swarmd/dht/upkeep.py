@@ -45,7 +45,7 @@ MAX_REFRESHES = 12
 class Machine(Protocol):
     """What it needs of the node."""
 
-    node_id: bytes
+    def id_at(self, address: Address) -> bytes: ...
 
     @property
     def tables(self) -> dict[bool, Table]: ...
@@ -71,6 +71,8 @@ class Pinger:
 
     def replied(self, contact: Contact, reply: Reply, now: float) -> None: ...
 
+    def slow(self, contact: Contact, now: float) -> None: ...
+
     def failed(self, contact: Contact, failure: Failure | None, now: float) -> None: ...
 
 
@@ -78,7 +80,8 @@ class Upkeep:
     """The `Asker` of the bootstrap's first questions."""
 
     def __init__(self, machine: Machine, rng: Rng, now: float) -> None:
-        self.known: list[Contact] = []
+        self.known: dict[Contact, None] = {}
+        """Whom to ask when nobody is left in the tables: those of the last ticks, the latest last."""
         self._machine = machine
         self._rng = rng
         self._pinger = Pinger()
@@ -92,7 +95,8 @@ class Upkeep:
 
     @property
     def next_at(self) -> float:
-        return float("-inf") if self._targets and not self._is_looking else self._tick_at
+        is_due = self._targets and not self._is_looking and self._may_run()
+        return float("-inf") if is_due else self._tick_at
 
     def bootstrap(self, addresses: list[Address], now: float) -> None:
         self._addresses = list(dict.fromkeys(addresses + self._addresses))[:MAX_ADDRESSES]
@@ -101,18 +105,20 @@ class Upkeep:
     def begin(self, now: float) -> None:
         """Ask all that we know who is near us."""
         contacts = [Contact(bytes(ID_BYTES), address) for address in self._addresses]
-        contacts += self.known[:MAX_KNOWN]
+        contacts += list(self.known)[:MAX_KNOWN]
         self.known.clear()
         for contact in contacts:
             node_id = b"" if contact.node_id == bytes(ID_BYTES) else contact.node_id
-            query = Query(Method.FIND_NODE, self._machine.node_id, self._machine.node_id)
+            query = Query(Method.FIND_NODE, b"", self._machine.id_at(contact.address))
             self._machine.ask(query, Contact(node_id, contact.address), self, now)
 
     def replied(self, contact: Contact, reply: Reply, now: float) -> None:
         """The first that answers is enough to begin with; those it names answer for themselves."""
         if not self._is_bootstrapping:
             self._is_bootstrapping = True
-            self._targets = [self._machine.node_id]
+            self._targets = list({table.own_id for table in self._machine.tables.values()})
+
+    def slow(self, contact: Contact, now: float) -> None: ...
 
     def failed(self, contact: Contact, failure: Failure | None, now: float) -> None: ...
 
@@ -124,10 +130,10 @@ class Upkeep:
             self._machine.tell(Bootstrapped(self._n_nodes()))
             self._targets = self._first_refreshes()
 
-    def publish(self, item: Item, now: float) -> None:
+    def publish(self, item: Item, now: float, *, put_at: float | None = None) -> None:
         if item.target not in self._published and len(self._published) >= MAX_PUBLISHED:
             raise Conflict(f"{MAX_PUBLISHED} items are kept alive already; unpublish one")
-        self._published[item.target] = item, now
+        self._published[item.target] = item, now if put_at is None else put_at
 
     def unpublish(self, target: bytes) -> None:
         self._published.pop(target, None)
@@ -148,13 +154,14 @@ class Upkeep:
         self._tick_at = now + TICK_PERIOD * (0.75 + self._rng.random() / 2)
         self._machine.take_new_id(now)
         for table in self._machine.tables.values():
-            self.known += [contact for contact in table.contacts() if contact not in self.known][: MAX_KNOWN // 4]
+            self.known |= dict.fromkeys(self._rng.sample(table.contacts(), min(len(table), MAX_KNOWN // 4)))
             for contact in table.questionable(now, ASK_AGAIN_PERIOD):
-                self._machine.ask(Query(Method.PING, self._machine.node_id), contact, self._pinger, now)
+                self._machine.ask(Query(Method.PING, b""), contact, self._pinger, now)
             place = table.stale(now)
             if place is not None and not self._targets:
                 self._targets.append(table.target_in(place, self._rng.bytes(ID_BYTES)))
-        self.known = self.known[-MAX_KNOWN:]
+        for contact in list(self.known)[:-MAX_KNOWN]:
+            del self.known[contact]
         self._publish_again(now)
         if self._machine.is_private():
             self._hold_on(now)

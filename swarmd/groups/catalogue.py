@@ -8,9 +8,11 @@ it, and has the highest seq seen for its key; a record once displaced does not c
 accepted depends on nothing but the record, the group, the clock and the bounds below, never on who brought it.
 
 Bounds: `MAX_SHARES` in a group, `MAX_SHARES_PER_PUBLISHER` of one member; what is beyond is refused and counted
-(`refused`). A full catalogue still takes the share of a member that has fewer than another: the one that has most loses
-its latest for it. So one who floods ends with no more than anybody else; a thousand invented members are kept out by a
-group that authorises publishers, and by nothing else. Two members of a full group may have kept different shares.
+(`refused`, `refusals`). A full catalogue still takes the share of a member that has fewer than another: the one that
+has most loses its latest for it. So one who floods ends with no more than anybody else; a thousand invented members are
+kept out by a group that authorises publishers, and by nothing else. Two members of a full group may have kept different
+shares. What has given way leaves its number behind, `MAX_LEFT` of them and until a restart: no older record of the same
+name takes its place.
 
 Tombstones keep a removed share from coming back with a member that was away. They go after `TOMBSTONE_PERIOD`, and a
 member that has heard of nobody for `AWAY_LIMIT`, which is less, trusts nothing of others' (`forget_others`). So what
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
@@ -37,7 +40,7 @@ from swarmd.core.ids import ContentId, PeerId
 from swarmd.groups.authorisation import FORGERY_PENALTY, Authorisation, Right
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.reconciliation import DigestSet
-from swarmd.groups.records import CertificateCache, Record, RecordKind, Share, decode_record
+from swarmd.groups.records import CertificateCache, Record, RecordKind, Share, decode_record, digest_of
 from swarmd.groups.recordtable import Held, RecordTable
 from swarmd.identity.identity import Identity
 
@@ -55,6 +58,11 @@ MAX_FOUND = 1_000
 """Shares of one name, or of one content: more members than anybody looks through."""
 MAX_REFUSED_PUBLISHERS = 256
 """Whose refused records are counted: to be shown."""
+MAX_LEFT = 16_384
+"""Numbers of records that have given way, the latest: 2.5 MB. To bring an older one back somebody would first have to
+publish so many shares into a full group."""
+EXPIRED_AT_ONCE = 256
+"""Records: 10 ms. An authorisation that ends may take 20,000 with it."""
 AWAY_LIMIT = 30 * 86_400
 """Seconds of wall time without a word from any member, after which what is held of others is not trusted."""
 TOMBSTONE_PERIOD = AWAY_LIMIT + 2 * 86_400
@@ -72,6 +80,21 @@ class Outcome(Enum):
     """A newer record with the same key is held."""
     REFUSED = auto()
     """Nobody's fault: a bound is reached, or its time is over by our clock."""
+
+
+class Refusal(Enum):
+    """Why a record is not in the catalogue. The values are names of the control protocol and of metrics."""
+
+    QUOTA = "quota"
+    """Its publisher shares as much as one member may."""
+    FULL = "full"
+    """The group shares as much as a group may, and nobody has more than this publisher."""
+    EXPIRED = "expired"
+    """The publisher's authorisation, or the tombstone's time."""
+    ROLLED_BACK = "rolled_back"
+    """A newer one has given way to a bound before."""
+    FALSE = "false"
+    """It is none, or its signature or authorisation does not hold: a fault of who sent it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,9 @@ class Catalogue:
         """Of all records: what catalogues are compared by."""
         self.refused: Counter[PeerId] = Counter()
         """How many records of each publisher were beyond a bound."""
+        self.refusals: Counter[Refusal] = Counter()
+        self._left: dict[bytes, int] = {}
+        """The seq of what gave way, by the digest of its key."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -120,6 +146,10 @@ class Catalogue:
         """The newest record with this key, which may be a tombstone."""
         return self._table.find(publisher, name)
 
+    def encoded_under(self, publisher: PeerId, name: str) -> bytes | None:
+        """The same as bytes, which is cheaper."""
+        return self._table.encoded_under(publisher, name)
+
     def shares(self) -> list[Record]:
         """Everything that is shared now, oldest first. 15 us each: not for a full catalogue on an event loop."""
         return oldest_first(self._table.shares())
@@ -136,6 +166,10 @@ class Catalogue:
         """What one member shares, oldest first."""
         return oldest_first(self._table.shares_of(publisher))
 
+    def held_of(self, publisher: PeerId) -> list[Held]:
+        """The same in no order, for `entry_of` and `decode_held`: 5 ms for as much as a member may share."""
+        return self._table.held_of(publisher)
+
     def n_shares_of(self, publisher: PeerId) -> int:
         return self._table.n_shares[publisher]
 
@@ -146,23 +180,41 @@ class Catalogue:
 
     def decode(self, data: bytes) -> Record:
         """A record that may be given to `put`; RemoteError when it is none."""
-        return decode_record(data, self._certificates)
+        with self._counted():
+            return decode_record(data, self._certificates)
 
     def put(self, record: Record, wall: float) -> Change:
         """Take in what a peer sent; RemoteError when it is false, which an honest peer would have noticed."""
-        self._check_allowed(record)
+        with self._counted():
+            self._check_allowed(record)
         held = self.find(*record.key)
         if held is not None and not record.supersedes(held):
             return Change(Outcome.KNOWN if held.digest == record.digest else Outcome.STALE, held)
-        if self._must_refuse(record, held, wall):
+        if (refusal := self._refusal(record, held, wall)) is not None:
+            self._count(record.publisher, refusal)
             return Change(Outcome.REFUSED, held)
-        record.verify()
+        with self._counted():
+            record.verify()
         return self._take(record, held, wall)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except RemoteError:
+            self.refusals[Refusal.FALSE] += 1
+            raise
+
+    def _count(self, publisher: PeerId, refusal: Refusal) -> None:
+        self.refusals[refusal] += 1
+        is_beyond = refusal in (Refusal.QUOTA, Refusal.FULL)
+        if is_beyond and (publisher in self.refused or len(self.refused) < MAX_REFUSED_PUBLISHERS):
+            self.refused[publisher] += 1
 
     def restore(self, data: bytes, wall: float) -> Change:
         """Take in what this node had verified and stored before, its signature not verified again. RemoteError for what
         cannot be read. 25 us."""
-        record = self.decode(data)
+        record = decode_record(data, self._certificates)
         held = self.find(*record.key)
         if held is not None and not record.supersedes(held):
             return Change(Outcome.STALE, held)
@@ -212,8 +264,8 @@ class Catalogue:
         return self._take(record, held, wall)
 
     def expire(self, wall: float) -> list[Record]:
-        """Drop what has had its time; returns what was dropped."""
-        over = self._table.expired(wall)
+        """Drop what has had its time, at most `EXPIRED_AT_ONCE`; returns what was dropped."""
+        over = self._table.expired(wall, EXPIRED_AT_ONCE)
         for record in over:
             self._drop(record)
         return over
@@ -292,16 +344,18 @@ class Catalogue:
         if not self._has_room_for(publisher):
             raise NotAllowed(f"this group shares {MAX_SHARES} things, which is the limit: share it in another group")
 
-    def _must_refuse(self, record: Record, held: Record | None, wall: float) -> bool:
+    def _refusal(self, record: Record, held: Record | None, wall: float) -> Refusal | None:
         if record.is_tombstone and held is not None and not held.is_tombstone:
-            return not _is_authorised_at(record, wall)  # even an old one removes a share that came back
+            return (
+                None if _is_authorised_at(record, wall) else Refusal.EXPIRED
+            )  # even an old one removes what came back
         if self._is_over(record, wall):
-            return True
+            return Refusal.EXPIRED
+        if self._left and record.seq < self._left.get(_key_digest(record), 0):
+            return Refusal.ROLLED_BACK
         if record.is_tombstone or (held is not None and not held.is_tombstone) or self._has_room_for(record.publisher):
-            return False
-        if record.publisher in self.refused or len(self.refused) < MAX_REFUSED_PUBLISHERS:
-            self.refused[record.publisher] += 1
-        return True
+            return None
+        return Refusal.QUOTA if self.n_shares_of(record.publisher) >= MAX_SHARES_PER_PUBLISHER else Refusal.FULL
 
     def _has_room_for(self, publisher: PeerId) -> bool:
         """Whether one more share of this publisher is taken."""
@@ -326,6 +380,7 @@ class Catalogue:
         if previous is not None:
             self._drop(previous)
         self._add(record, _until(record, wall))
+        self._left.pop(_key_digest(record), None)
         if record.is_tombstone:
             evicted += self._evict_tombstones(record.publisher)
         return Change(Outcome.ADDED, previous, tuple(evicted))
@@ -334,7 +389,7 @@ class Catalogue:
         """In a full catalogue, where `_has_room_for` has said that there is room."""
         if self.n_shares >= MAX_SHARES and (most := self._biggest_publisher()) is not None:
             latest = self._table.latest_share_of(most)
-            self._drop(latest)
+            self._give_way(latest)
             yield latest
 
     def _evict_tombstones(self, publisher: PeerId) -> Iterator[Record]:
@@ -349,8 +404,14 @@ class Catalogue:
         count = max(1, self._table.n_tombstones[publisher] // EVICTED_PART)
         oldest = self._table.oldest_tombstones(publisher, count)
         for record in oldest:
-            self._drop(record)
+            self._give_way(record)
         return oldest
+
+    def _give_way(self, record: Record) -> None:
+        self._drop(record)
+        self._left[_key_digest(record)] = record.seq
+        if len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]
 
     def _add(self, record: Record, until: float) -> None:
         self._table.add(record, until)
@@ -364,6 +425,10 @@ class Catalogue:
 def oldest_first(records: Iterable[Record]) -> list[Record]:
     """In the order in which their publishers say that they were made."""
     return sorted(records, key=lambda record: (record.created_at, record.digest))
+
+
+def _key_digest(record: Record) -> bytes:
+    return digest_of(record.publisher + record.share.name.encode())
 
 
 def _until(record: Record, wall: float) -> float:

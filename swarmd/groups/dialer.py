@@ -29,7 +29,7 @@ from swarmd.groups.addressbook import AddressBook
 from swarmd.groups.contacts import MAX_ADDRESSES
 
 MAX_HINTS = 256
-"""Addresses without a peer, from users, tickets and mDNS."""
+"""Addresses without a peer, from users, tickets, mDNS and the DHT."""
 MAX_DIALS = 16
 """Addresses under way at once in one group: each may cost a socket."""
 CALL_OFF_PERIOD = 1.0
@@ -43,6 +43,7 @@ UNREACHABLE_DIALS = 3
 class Source(IntEnum):
     """Where an address comes from; of two the higher is dialed first, and the lower forgotten first."""
 
+    DHT = 0
     GOSSIP = 1
     REMEMBERED = 2
     TICKET = 3
@@ -138,25 +139,30 @@ class Dialer:
             self.note(peer, address, source, now)
 
     def hint(self, address: Address, source: Source, now: float) -> None:
-        """Somebody is said to be at `address`. Beyond `MAX_HINTS` the oldest goes, those of mDNS first."""
+        """Somebody is said to be at `address`. Beyond `MAX_HINTS` the oldest goes, those that can be withdrawn first;
+        and none goes for one that is worth less."""
         if address in self._own_addresses or not address.is_dialable:
             return
         if address not in self._hints and len(self._hints) >= MAX_HINTS:
-            least = min(self._hints, key=lambda known: self._hints[known].source is not Source.MDNS)
+            least = min(self._hints, key=lambda known: _worth(self._hints[known].source))
+            if _worth(self._hints[least].source) > _worth(source):
+                return
             del self._hints[least]
             self._book.release(least, None)
         hint = self._hints.setdefault(address, _Hint(source))
-        if hint.source is Source.MDNS:
+        if _worth(hint.source) < _worth(source):
             hint.source = source  # a user or a ticket does not take it back
         self._book.hold(address, None, now)
         self._wake_at = min(self._wake_at, now)
 
-    def withdraw_hint(self, address: Address) -> None:
-        """mDNS takes back what it said. What others have said too stays, and where somebody ever answered."""
+    def withdraw_hint(self, address: Address, source: Source = Source.MDNS) -> None:
+        """mDNS, or the DHT, takes back what it said. What others have said too stays, and where somebody ever
+        answered; in the DHT strangers may have named themselves, so there who never proved the group goes."""
         hint = self._hints.get(address)
-        if hint is None or hint.source is not Source.MDNS:
+        if hint is None or hint.source is not source:
             return
-        if hint.answered_by is None and self._book.answered_at(address) is None:
+        is_strange = source is Source.DHT and self._book.route(address).stranger is not None
+        if is_strange or (hint.answered_by is None and self._book.answered_at(address) is None):
             del self._hints[address]
             self._book.release(address, None)
 
@@ -175,6 +181,11 @@ class Dialer:
             for address in self.addresses(peer):
                 self._drop(peer, address)
             del self._peers[peer]
+
+    def is_lost(self, peer: PeerId) -> bool:
+        """Whether it has no link, and no address of its is known that has not failed since it had one."""
+        entry = self._peers.get(peer)
+        return entry is None or (not entry.is_linked and entry.failures >= len(entry.addresses))
 
     def addresses(self, peer: PeerId) -> tuple[Address, ...]:
         """Where `peer` is said to be, best first."""
@@ -344,3 +355,8 @@ class Dialer:
     def _drop(self, peer: PeerId, address: Address) -> None:
         del self._peers[peer].addresses[address]
         self._book.release(address, peer)
+
+
+def _worth(source: Source) -> int:
+    """Of a hint: those of the DHT go first, then those of mDNS; what people have named is all worth the same."""
+    return {Source.DHT: 0, Source.MDNS: 1}.get(source, 2)

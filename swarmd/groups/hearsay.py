@@ -1,9 +1,10 @@
 """Who is known by gossip alone, and on whose word.
 
 Invariant: at most `MAX_HEARSAY` peers in all, and of one introducer its share: what comes to each of the neighbours,
-and not more than `MAX_INTRODUCED`. Beyond its share a new one takes the place of that introducer's oldest, and where
-all is full that of the oldest of the introducer that has the most; so who invents members displaces his own inventions
-before those whom others name. Not here: what is known of them (`groups.membership`).
+and not more than `MAX_INTRODUCED`. Beyond its share a new one takes the place of that introducer's oldest (of several,
+where the share has become smaller), and where all is full that of the oldest of the introducer that has the most. So
+who invents members displaces his own inventions before those whom others name. Not here: what is known of them
+(`groups.membership`).
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ class Hearsay:
     def __contains__(self, peer: object) -> bool:
         return peer in self._introducers
 
-    def hear(self, peer: PeerId, introducer: PeerId, n_introducers: int) -> PeerId | None:
-        """`introducer`, one of so many neighbours, is the first to name `peer`. Who has to go for that."""
-        displaced = None
+    def hear(self, peer: PeerId, introducer: PeerId, n_introducers: int) -> list[PeerId]:
+        """`introducer`, one of so many neighbours, is the first to name `peer`. Who have to go for that."""
         share = max(MIN_SHARE, min(MAX_INTRODUCED, MAX_HEARSAY // max(1, n_introducers)))
         if self._is_distrusted(introducer):
             share = MIN_SHARE
-        if len(self._by_introducer.get(introducer, ())) >= share:
-            displaced = self._oldest(introducer)
-        elif len(self) >= MAX_HEARSAY:
-            displaced = self._oldest(max(self._by_introducer, key=lambda each: len(self._by_introducer[each])))
-        if displaced is not None:
-            self.forget(displaced)
+        named = self._by_introducer.get(introducer, {})
+        displaced = list(named)[: max(0, len(named) - share + 1)]
+        if not displaced and len(self) >= MAX_HEARSAY:
+            most = max(self._by_introducer.values(), key=len)
+            displaced = [next(iter(most))]
+        for each in displaced:
+            self.forget(each)
         self._by_introducer.setdefault(introducer, {})[peer] = None
         self._introducers[peer] = introducer
         return displaced
@@ -70,6 +71,3 @@ class Hearsay:
     def _is_distrusted(self, introducer: PeerId) -> bool:
         n_true, n_false = self._record.get(introducer, (0, 0))
         return n_false >= DISTRUST_AFTER and n_false > n_true
-
-    def _oldest(self, introducer: PeerId) -> PeerId:
-        return next(iter(self._by_introducer[introducer]))

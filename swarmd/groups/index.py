@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
 
 SLOT_BITS = 24
 MAX_SLOTS = 1 << SLOT_BITS
@@ -68,6 +69,16 @@ class Index:
             if stop < len(block):
                 break
         return found
+
+    def backwards(self, key: bytes) -> Iterator[int]:
+        """The same in falling order; who takes only the first pays only for that."""
+        low = _low(key)
+        for place in range(self._place(low | _SLOT_MASK), -1, -1):
+            block = self._blocks[place] if self._blocks else array("Q")
+            for at in range(bisect_right(block, low | _SLOT_MASK) - 1, -1, -1):
+                if block[at] < low:
+                    return
+                yield block[at] & _SLOT_MASK
 
     def slots(self) -> list[int]:
         """All of them."""

@@ -60,6 +60,7 @@ MAX_DEAD = 1024
 KEPT_PERIOD = 14 * 86_400.0
 """Seconds for which a peer that was linked, or named by a ticket, the user or the store, stays a hint."""
 SWEEP_PERIOD = 10.0
+_OVERHEARD = (Source.MDNS, Source.DHT)  # where addresses come from that neither a ticket nor the user has named
 SHUNNED_PERIOD = 30.0
 """Seconds for which who cannot be reached is not wanted as a neighbour; in a large group it is not even listed."""
 
@@ -106,7 +107,7 @@ class Membership:
         Infinity, for what somebody has just named, begins that period now.
         """
         kept_until = now + KEPT_PERIOD - (age if age < math.inf else 0.0)
-        if contact.peer_id == self._own_id or kept_until <= now or (self.is_named_only and source is Source.MDNS):
+        if contact.peer_id == self._own_id or kept_until <= now or (self.is_named_only and source in _OVERHEARD):
             return
         if contact.peer_id is None:
             for address in contact.addresses:
@@ -120,9 +121,9 @@ class Membership:
                 self._dialer.note(contact.peer_id, address, source, now)
             self._reconsider(member, now)
 
-    def withdraw_hint(self, address: Address) -> None:
-        """mDNS, which named it, says that nobody is there any more."""
-        self._dialer.withdraw_hint(address)
+    def withdraw_hint(self, address: Address, source: Source = Source.MDNS) -> None:
+        """mDNS, or the DHT, which named it, says that nobody is there any more."""
+        self._dialer.withdraw_hint(address, source)
 
     def forget_address(self, address: Address) -> None:
         """Nobody is there, or only this node itself."""
@@ -281,6 +282,15 @@ class Membership:
         """Where `peer` is said to be, best first."""
         return self._dialer.addresses(peer)
 
+    def lost(self, now: float) -> list[PeerId]:
+        """Those worth dialing of whom no address is known that has not failed since they were there."""
+        return [
+            member.peer_id
+            for member in self._members.values()
+            if member.linked_at is None and now < member.kept_until and self._is_to_be_dialed(member)
+            if self._dialer.is_lost(member.peer_id)
+        ]
+
     # what is known
 
     @property
@@ -412,7 +422,7 @@ class Membership:
 
     def _hear(self, peer: PeerId, introducer: PeerId) -> Member | None:
         """An entry for one whom gossip names, in another one's place if need be."""
-        if (displaced := self._hearsay.hear(peer, introducer, len(self.linked))) is not None:
+        for displaced in self._hearsay.hear(peer, introducer, len(self.linked)):
             self._remove(self._members[displaced])
         if len(self._members) >= MAX_MEMBERS:
             self._hearsay.forget(peer)
@@ -428,6 +438,7 @@ class Membership:
         if not member.is_present:
             member.is_present = True
             self._n_present += 1
+            self._is_small &= self._n_present < SMALL_GROUP or self.is_named_only
             self._events.append(MemberJoined(member.peer_id))
         self._reconsider(member, now)
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import inf
 
 from swarmd.core.errors import RemoteError
 from swarmd.core.ids import ID_BYTES, ContentId, GroupId, PeerId
 from swarmd.groups.authorisation import Authorisation
 from swarmd.groups.index import Index
-from swarmd.groups.records import Record, decode_record, digest_of
+from swarmd.groups.records import Entry, Record, decode_record, digest_of, read_entry
 from swarmd.identity.certificate import CERTIFICATE_BYTES, SIGNATURE_BYTES, Certificate
 
 _PREFIX_BYTES = 1 + ID_BYTES + CERTIFICATE_BYTES
@@ -56,7 +57,7 @@ class Head:
 
 
 Held = tuple[Head, bytes]
-"""A record as it lies here; never changed, so it may be taken to another thread (`decode_held`)."""
+"""A record as it lies here; never changed, so it may be taken to another thread (`decode_held`, `entry_of`)."""
 
 
 class RecordTable:
@@ -96,11 +97,13 @@ class RecordTable:
 
     def find(self, publisher: PeerId, name: str) -> Record | None:
         """The one with this key."""
-        for slot in self._keys.find(_key(publisher, name)):
-            record = self._record(slot)
-            if record.key == (publisher, name):
-                return record
-        return None
+        slot = self._slot_under(publisher, name)
+        return None if slot is None else self._record(slot)
+
+    def encoded_under(self, publisher: PeerId, name: str) -> bytes | None:
+        """The same as it is sent. 5 us."""
+        slot = self._slot_under(publisher, name)
+        return None if slot is None else self._encoded(slot)
 
     def named(self, name: str, limit: int) -> list[Record]:
         """Shares of that name, at most `limit`."""
@@ -113,20 +116,23 @@ class RecordTable:
 
     def shares_of(self, publisher: PeerId) -> list[Record]:
         """All that one member shares."""
-        return [self._record(slot) for slot in self._slots_of(self._sharers, publisher)]
+        return list(map(decode_held, self.held_of(publisher)))
+
+    def held_of(self, publisher: PeerId) -> list[Held]:
+        return [self._held(slot) for slot in self._slots_of(self._sharers, publisher)]
 
     def latest_share_of(self, publisher: PeerId) -> Record:
         """One that it shares, of which there must be one: the last that came, as far as slots tell."""
-        return self._record(self._slots_of(self._sharers, publisher)[-1])
+        slots = self._sharers.backwards(publisher)
+        return self._record(next(slot for slot in slots if self._held(slot)[0].certificate.peer_id == publisher))
 
     def shares(self) -> Iterator[Record]:
         """All of them, in no order."""
         return map(self._record, self._names.slots())
 
     def held(self, digests: Iterable[bytes]) -> list[Held]:
-        """Those of these that are here, for `decode_held`."""
-        slots = [self._slot(digest) for digest in digests]
-        return [self._held(slot) for slot in slots if slot is not None]
+        """These, which must be here, for `decode_held` and `entry_of`. 2 us each."""
+        return [self._held(self._slot_of_held(digest)) for digest in digests]
 
     def until(self, record: Record) -> float:
         """When this tombstone may go."""
@@ -139,13 +145,13 @@ class RecordTable:
         slots = self._slots_of(self._tombstones, publisher)
         return [self._record(slot) for slot in sorted(slots, key=self._until.__getitem__)[:count]]
 
-    def expired(self, wall: float) -> list[Record]:
-        """Tombstones that have had their time, and whatever was signed with an authorisation that has."""
+    def expired(self, wall: float, limit: int) -> list[Record]:
+        """Tombstones that have had their time, and whatever was signed with an authorisation that has; so many."""
         over = [slot for slot in self._tombstones.slots() if self._until[slot] <= wall]
         ended = {id(head) for head in self._heads.values() if _has_ended(head, wall)}
         if ended:
             over += [slot for slot, head in enumerate(self._head_of) if id(head) in ended]
-        return [self._record(slot) for slot in dict.fromkeys(over)]
+        return [self._record(slot) for slot in islice(dict.fromkeys(over), limit)]
 
     def add(self, record: Record, until: float = inf) -> None:
         """Put one in, of whose key none is there. 10 us."""
@@ -218,6 +224,20 @@ class RecordTable:
                 return slot
         return None
 
+    def _slot_under(self, publisher: PeerId, name: str) -> int | None:
+        for slot in self._keys.find(_key(publisher, name)):
+            held = self._held(slot)
+            if held[0].certificate.peer_id == publisher and entry_of(held).name == name:
+                return slot
+        return None
+
+    def _slot_of_held(self, digest: bytes) -> int:
+        """Of one that is here: where only one slot may have it, its bytes need not be looked at."""
+        slots = self._digests.find(digest)
+        slot = slots[0] if len(slots) == 1 else self._slot(digest)
+        assert slot is not None
+        return slot
+
     def _slots_of(self, index: Index, publisher: PeerId) -> list[int]:
         slots = index.find(publisher)
         return [slot for slot in slots if self._held(slot)[0].certificate.peer_id == publisher]
@@ -245,6 +265,11 @@ def decode_held(held: Held) -> Record:
         return decode_record(head.restore(body), head)
     except RemoteError as error:  # it was decoded before it was put there
         raise AssertionError(f"a record that is held cannot be read: {error}") from error
+
+
+def entry_of(held: Held) -> Entry:
+    """What a list shows of the record that lies there so."""
+    return read_entry(held[1], 0)
 
 
 def _key(publisher: PeerId, name: str) -> bytes:

@@ -1,4 +1,5 @@
-"""The UDP carrier: one RTMFP endpoint on the node's UDP sockets, and a `UdpLink` for each of its sessions.
+"""The UDP carrier: one RTMFP endpoint on the node's UDP sockets, and a `UdpLink` for each of its sessions. A guest
+(`net.guest`) may use the sockets too.
 
 All sockets share the endpoint. A session's datagrams leave by the socket that its peer's come to, and calls go out from
 the sockets that others call, so that a NAT has one mapping for both. What comes in one wake-up is
@@ -25,10 +26,11 @@ from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.identity.identity import Identity
 from swarmd.net.complaints import Complaint, read
+from swarmd.net.guest import Guest, sift
 from swarmd.net.link import Owner
 from swarmd.net.netwatch import NetWatch
 from swarmd.net.timer import Timer
-from swarmd.net.udp import UdpSocket
+from swarmd.net.udp import Batch, UdpSocket
 from swarmd.transport.api import CloseReason, State
 from swarmd.transport.paths import Kind
 from swarmd.transport.rtmfp.endpoint import Endpoint
@@ -157,6 +159,7 @@ class UdpCarrier:
         self._batch = memoryview(bytearray(BATCH_BYTES))
         self._watch = NetWatch(self._network_changed, self._loop)
         self._accepts = True
+        self._guest: Guest | None = None
 
     # For the owner ----------------------------------------------------------------------------------------------
 
@@ -177,6 +180,18 @@ class UdpCarrier:
 
     def shrink(self) -> bool:
         return False
+
+    def host(self, guest: Guest | None) -> None:
+        """From now on this protocol too uses the sockets; None: none does."""
+        self._guest = guest
+
+    def send_for_guest(self, answering: UdpSocket | None = None, to: Batch | None = None) -> None:
+        """What the guest has to send. An answer to a batch leaves whence it came to."""
+        for data, address in self._guest.datagrams_to_send() if self._guest is not None else ():
+            is_answer = to is not None and address == to.source
+            sock = answering if is_answer else self._socket_for(address)
+            if sock is not None:
+                self._send(sock, data, len(data), address, to.local if to is not None and is_answer else None)
 
     def stop(self) -> None:
         for link in list(self._links.values()):
@@ -240,13 +255,14 @@ class UdpCarrier:
         now = self.now()
         touched: dict[int, UdpLink] = {}
         for batch in sock.receive():
-            for session in self._endpoint.receive(batch.data, batch.segment_bytes, batch.source, now):
-                link = self._links.get(session.near_id)
-                if link is None:
-                    continue
-                link.received_bytes += len(batch.data)
-                link.socket, link.heard_at = sock, batch.local or sock.address
-                touched[id(link)] = link
+            for data in [batch.data] if self._guest is None else self._sifted(self._guest, sock, batch):
+                for session in self._endpoint.receive(data, batch.segment_bytes, batch.source, now):
+                    link = self._links.get(session.near_id)
+                    if link is None:
+                        continue
+                    link.received_bytes += len(data)
+                    link.socket, link.heard_at = sock, batch.local or sock.address
+                    touched[id(link)] = link
         self._accept(sock)
         for link in touched.values():
             link.pump()
@@ -285,6 +301,13 @@ class UdpCarrier:
         link.pump()
 
     # Within -----------------------------------------------------------------------------------------------------
+
+    def _sifted(self, guest: Guest, sock: UdpSocket, batch: Batch) -> list[memoryview]:
+        """What of a batch is the sessions'. What the guest answers at once is sent."""
+        left = sift(batch.data, batch.segment_bytes, lambda datagram: guest.receive_datagram(datagram, batch.source))
+        if not left or left[0] is not batch.data:
+            self.send_for_guest(sock, batch)
+        return left
 
     def _open(self, address: Address) -> UdpSocket:
         sock = UdpSocket(address, self._loop, self._moved)

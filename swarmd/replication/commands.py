@@ -1,7 +1,8 @@
 """What the replicator asks of its driver. Each is frozen and says all that is needed to carry it out.
 
-Two kinds come out of one queue: things to send, and work for the store. Work is answered by a call on the replicator
-that names the same read, page or chunk; the answer may come at any time and in any order.
+Two kinds come out of one queue: things to send, and work for the store, or for a program (`ForProgram`). Work is
+answered by a call on the replicator that names the same read, page or chunk; the answer may come at any time and in
+any order.
 """
 
 from __future__ import annotations
@@ -104,6 +105,66 @@ class Completed:
     content_id: ContentId
 
 
+class ForProgram:
+    """Base of what concerns an object of a program (`programs`)."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskProgram(ForProgram):
+    """A peer wants that chunk: answer with `programs.write` or `programs.deny`, unless RequestOver comes first."""
+
+    read_id: int
+    content_id: ContentId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOver(ForProgram):
+    """Nobody waits for that chunk any more: it was denied, or came too late, or the peer took it back."""
+
+    read_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkArrived(ForProgram):
+    """A chunk that was wanted, and is not any more; answer with `programs.taken`. `parts`: the peer's own bytes."""
+
+    content_id: ContentId
+    index: int
+    parts: Sequence[memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkAsked(ForProgram):
+    """A peer has been asked for that chunk."""
+
+    content_id: ContentId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFailed(ForProgram):
+    """A peer that was asked for it does not give it now, or has gone. It stays wanted."""
+
+    content_id: ContentId
+    index: int
+
+
 Command = (
-    SendControl | SendBulk | ReadMeta | ReadChunk | ReleaseBuffer | StoreMeta | StoreChunk | PenalisePeer | Completed
+    SendControl
+    | SendBulk
+    | ReadMeta
+    | ReadChunk
+    | ReleaseBuffer
+    | StoreMeta
+    | StoreChunk
+    | PenalisePeer
+    | Completed
+    | AskProgram
+    | RequestOver
+    | ChunkArrived
+    | ChunkAsked
+    | ChunkFailed
 )

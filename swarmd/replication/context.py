@@ -33,6 +33,7 @@ class Context:
         "commands",
         "downlink",
         "limits",
+        "loose_open",
         "muttering",
         "next_read",
         "now",
@@ -57,6 +58,7 @@ class Context:
         self.background: frozenset[ContentId] = frozenset()  # objects whose blocks may give way to everything
         self.open_bytes = 0
         self.coming_bytes = 0
+        self.loose_open = 0  # chunks of programs' objects asked for or received, and not taken yet
 
     @property
     def flush_period(self) -> float:

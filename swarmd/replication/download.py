@@ -9,6 +9,7 @@ from swarmd.replication import bits
 from swarmd.replication.context import Context
 from swarmd.replication.fetch import Fetch
 from swarmd.replication.link import Channel
+from swarmd.replication.loose import LooseFetch
 from swarmd.replication.messages import Wish
 from swarmd.replication.metadata import Metadata
 from swarmd.replication.pickers import Order
@@ -39,7 +40,8 @@ class Download:
         self.swarm.shape = shape
         self.metadata.set_shape(shape)
         if self.fetch is None:
-            self.fetch = Fetch(self._context, self.swarm, shape, self.order)
+            kind = LooseFetch if shape.is_loose else Fetch
+            self.fetch = kind(self._context, self.swarm, shape, self.order)
             self.allow(0)
 
     def allow(self, chunks: int) -> None:

@@ -198,6 +198,9 @@ class Exchange:
         chunk = message.chunk
         if swarm.have >> chunk & 1:
             assert swarm.shape is not None
+            if swarm.shape.is_loose:
+                self._request_of_program(channel, chunk)
+                return
             self._uploads.request(channel, chunk, swarm.shape.chunk_length(chunk))
             link.denies = 0
             return
@@ -205,6 +208,15 @@ class Exchange:
             raise RemoteError(f"a request for chunk {chunk} of {swarm.shape.n_chunks}", penalty=5)
         self._count_deny(link)
         link.send(messages.Deny(channel.far_handle, chunk, Reason.NOT_HELD, 0))
+        self._context.speaking[link] = None
+
+    def _request_of_program(self, channel: Channel, chunk: int) -> None:
+        link = channel.link
+        if self._uploads.ask_program(channel, chunk):
+            link.denies = 0
+            return
+        self._count_deny(link)
+        link.send(messages.Deny(channel.far_handle, chunk, Reason.UNREADABLE, 0))
         self._context.speaking[link] = None
 
     def _count_deny(self, link: Link) -> None:

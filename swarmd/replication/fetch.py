@@ -68,6 +68,7 @@ class Fetch:
         self.wasted_bytes = 0
         self.retry_at = 0.0
         self.limited_until = 0.0
+        self.patience = 0.0  # with a peer that owes us something, beyond what its queue and its rate explain
         self._received_at = context.now - FLOWING_PERIOD
         self.lookahead = max(LOOKAHEAD_CHUNKS, LOOKAHEAD_BYTES // shape.chunk_size)
 
@@ -244,7 +245,11 @@ class Fetch:
         channel.strikes = 0
         self.wake()
         parts, request.parts = request.parts, []
-        self._context.commands.append(StoreChunk(self.swarm.content_id, request.chunk, parts, channel.link.peer))
+        self._deliver(request, parts)
+
+    def _deliver(self, request: Request, parts: list[memoryview]) -> None:
+        peer = request.channel.link.peer
+        self._context.commands.append(StoreChunk(self.swarm.content_id, request.chunk, parts, peer))
 
     def _end(self, request: Request) -> None:
         """The peer has said its last word on it."""
@@ -292,8 +297,7 @@ class Fetch:
             if reason is Reason.BUSY:
                 channel.busy |= 1 << chunk
             elif reason is not Reason.CANCELLED or request.recalled_for is None:
-                channel.denied |= 1 << chunk
-                channel.strike(self._context.now, STRIKE_PERIOD)
+                self._denied(channel, chunk)
             self._inactive(request)
             self._give_up(request)
         request.sent = sent
@@ -301,6 +305,11 @@ class Fetch:
             self._end(request)
         if request.recalled_for is not None:
             self._ask_instead(request.recalled_for, chunk)
+
+    def _denied(self, channel: Channel, chunk: int) -> None:
+        """It had the chunk, and does not give it now."""
+        channel.denied |= 1 << chunk
+        channel.strike(self._context.now, STRIKE_PERIOD)
 
     def _ask_instead(self, channel: Channel, chunk: int) -> None:
         """A chunk asked back for that channel is there again."""

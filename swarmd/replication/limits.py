@@ -66,6 +66,14 @@ class Meter:
                 bucket.take(count, now)
         return True
 
+    def charge(self, group: GroupId, count: int, now: float) -> None:
+        """So much has come that nobody knew of before: it is made up for by what comes next."""
+        if not self.is_limited:
+            return
+        for bucket in (self._groups.get(group), self._all):
+            if bucket is not None:
+                bucket.charge(count, now)
+
     def is_held(self, group: GroupId, now: float) -> bool:
         """Whether the group's own limit holds it back."""
         return bool(self._held) and now < self._held.get(group, 0.0)

@@ -27,6 +27,8 @@ MAX_CHANNELS = 4096
 """Objects that two members speak about at once: 4,096 downloads of ours and theirs, some 4 MiB of state."""
 MAX_REQUESTS = 256
 """Unanswered requests on a link: 64 MiB of the smallest chunks, more than any window holds."""
+MAX_LOOSE_REQUESTS = 32
+"""Of these, how many may be for objects of programs, all together: whatever programs do, files have the rest. 2 MiB."""
 MAX_META_REQUESTS = 16
 """Unanswered page requests that a peer may have with us; we ask for fewer."""
 MAX_TAILS = MAX_REQUESTS
@@ -81,18 +83,22 @@ class Request:
 
 
 class Stage(Enum):
-    """How far a chunk that a peer asked of us has come. WAITING -> READING -> READY -> OVER; any -> OVER."""
+    """How far a chunk that a peer asked of us has come. WAITING -> READING -> READY -> OVER; any -> OVER.
+
+    One that a program has comes with its bytes: ASKED -> WAITING -> READY -> OVER.
+    """
 
     WAITING = 0
     READING = 1
     READY = 2
     OVER = 3
+    ASKED = 4
 
 
 class Upload:
     """One chunk that one peer asked of us."""
 
-    __slots__ = ("buffer", "channel", "chunk", "handed", "length", "read_id", "stage")
+    __slots__ = ("asked_at", "buffer", "channel", "chunk", "handed", "is_loose", "length", "read_id", "stage")
 
     def __init__(self, channel: Channel, chunk: int, length: int) -> None:
         self.channel = channel
@@ -102,6 +108,8 @@ class Upload:
         self.read_id = 0
         self.buffer: memoryview | None = None
         self.stage = Stage.WAITING
+        self.is_loose = False  # a program's
+        self.asked_at = 0.0  # of the program
 
 
 class Channel:
@@ -197,6 +205,8 @@ class Link:
         "last_block_at",
         "last_flush_at",
         "last_handle",
+        "loose_requests",
+        "loose_uploads",
         "meta_asked",
         "meta_reads",
         "next_handle",
@@ -238,6 +248,7 @@ class Link:
         self.path = Path(uplink, now)
         self.waiting: deque[Upload] = deque()
         self.upload_count = 0
+        self.loose_uploads = 0  # of those, of programs' objects
         self.is_queued = False
         self.virtual_time = 0.0
         self.releases: deque[tuple[int, int]] = deque()
@@ -251,6 +262,7 @@ class Link:
         self.down = RateMeter(RATE_PERIOD, now)
         self.outstanding = 0
         self.request_count = 0
+        self.loose_requests = 0  # of those, for programs' objects
         self.meta_asked = 0
         self.last_block_at = now
         self.hint_bytes = 0

@@ -26,14 +26,15 @@ UNKNOWN_RATE = 250e3
 """Bytes a second that a peer is taken to deliver before it has."""
 
 
-def is_stalled(link: Link, asked_at: float, now: float) -> bool:
+def is_stalled(link: Link, asked_at: float, now: float, extra: float = 0.0) -> bool:
     """Whether a peer that owes us something since `asked_at` has been silent for too long.
 
-    It may say that its queue is long; then it is silent for good reason, for twice as long as it said.
+    It may say that its queue is long; then it is silent for good reason, for twice as long as it said. `extra`: what
+    is to be granted besides.
     """
     rate = link.down.rate(now) or UNKNOWN_RATE
     patience = STALL_PERIOD + 2 * link.wait(now) + min(4 * MAX_BLOCK_BYTES / rate, 4 * STALL_PERIOD)
-    return now - max(link.last_block_at, asked_at) > patience
+    return now - max(link.last_block_at, asked_at) > patience + extra
 
 
 def time_left(request: Request, now: float) -> float:
@@ -72,7 +73,7 @@ def _give_up_stalled(fetch: Fetch, now: float) -> None:
         active = [request for request in channel.requests.values() if request.is_active]
         if not active or now < channel.retry_at:
             continue
-        if not is_stalled(channel.link, min(request.asked_at for request in active), now):
+        if not is_stalled(channel.link, min(request.asked_at for request in active), now, fetch.patience):
             continue
         channel.strike(now, STRIKE_PERIOD)
         for request in active:

@@ -11,7 +11,7 @@ so a batch of inputs costs one decision.
     links     peer_joined, peer_left: a (group, peer) with which messages can be exchanged, both ways, in order
               receive_control, receive_bulk: what arrived; RemoteError: close the session, with the error's penalty
               bulk_drained: so many bytes of our bulk messages (their whole length, header included) have left
-    objects   serve, unserve, withdraw, fetch, pause, resume, cancel, set_limits, progress
+    objects   serve, unserve, withdraw, fetch, pause, resume, cancel, set_limits, progress; `programs`, for theirs
     answers   to each ReadMeta meta_read; to each ReadChunk chunk_read; to each StoreMeta meta_accepted or
               meta_rejected; to each StoreChunk chunk_stored, chunk_rejected or chunk_failed; at any time, in any
               order, also after the object was cancelled
@@ -45,6 +45,7 @@ from swarmd.replication.limits import Rates
 from swarmd.replication.link import Link
 from swarmd.replication.objects import Objects
 from swarmd.replication.pickers import Order
+from swarmd.replication.programs import Programs
 from swarmd.replication.progress import Progress, Source
 from swarmd.replication.shape import MetaKind, Shape
 from swarmd.replication.uploads import Uploads
@@ -64,6 +65,7 @@ class Replicator:
         self._uploads = Uploads(self._context)
         self._objects = Objects(self._context, self._uploads)
         self._exchange = Exchange(self._context, self._objects, self._uploads)
+        self.programs = Programs(self._context, self._objects, self._uploads, self._stir)
         self._look_at: float | None = None
         self._looked_at = now
         self._beckon_at = now
@@ -398,6 +400,7 @@ class Replicator:
         lacking = [
             channel.link
             for swarm in self._objects.swarms.values()
+            if not swarm.is_loose  # whoever wants something of those wants not all of it
             for channel in swarm.channels
             if channel.wish is not messages.Wish.NOTHING and bits.without(channel.shown, channel.has)
         ]
@@ -431,7 +434,7 @@ class Replicator:
         uplink = self._context.uplink
         since, self._looked_at = self._looked_at, now  # what has become due meanwhile is acted on, however late it is
         self._context.downlink.look(now)
-        is_busy = uplink.under_way > 0 or self._uploads.queued_bytes > 0
+        is_busy = self._uploads.look_at_programs() or uplink.under_way > 0 or self._uploads.queued_bytes > 0
         for download in objects.downloads.values():
             if download.is_busy(since):
                 download.repair(now)

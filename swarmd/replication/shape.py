@@ -2,6 +2,9 @@
 
 Files, names and hashes are the store's business. A chunk's length follows from its index by `lengths`: the store's
 layout starts every large file on a chunk boundary, so any chunk may be short, not only the last one.
+
+A *loose* object is a program's (`programs`): it has no metadata and no end, only indices, and how long a chunk is shows
+when it comes. Until then a chunk counts as one byte.
 """
 
 from __future__ import annotations
@@ -16,6 +19,11 @@ MAX_CHUNK_BYTES = 4 << 20
 MAX_PAGES = 1 << 12
 HASH_PAGE_CHUNKS = 2048
 """Chunk hashes in one page: 64 KiB of 32 bytes."""
+LOOSE_CHUNKS = 1 << 16
+"""Indices of a program's object. Sets of chunks are bits, and each chunk fetched costs a few operations on whole sets:
+5 us in all with so many, 0.8 ms with MAX_CHUNKS, which one want of the highest index would cost."""
+LOOSE_CHUNK_BYTES = 64 << 10
+"""At most, and at least 1. It is one block then: there is no more of it to come."""
 
 
 class MetaKind(IntEnum):
@@ -28,13 +36,17 @@ class MetaKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Known once the root is verified. `lengths(i)` is the length of chunk i, 1..chunk_size, cheap and pure."""
+    """Known once the root is verified. `lengths(i)` is the length of chunk i, 1..chunk_size, cheap and pure.
+
+    is_loose: the lengths are not known before, and there are no pages.
+    """
 
     n_chunks: int
     chunk_size: int
     total_size: int
     entry_pages: int
     lengths: Callable[[int], int]
+    is_loose: bool = False
 
     def __post_init__(self) -> None:
         if not (0 <= self.n_chunks <= MAX_CHUNKS and 0 < self.chunk_size <= MAX_CHUNK_BYTES):
@@ -42,7 +54,7 @@ class Shape:
 
     @property
     def hash_pages(self) -> int:
-        return -(-self.n_chunks // HASH_PAGE_CHUNKS)
+        return 0 if self.is_loose else -(-self.n_chunks // HASH_PAGE_CHUNKS)
 
     @property
     def everything(self) -> int:
@@ -70,3 +82,7 @@ def uniform(total_size: int, chunk_size: int, entry_pages: int = 1) -> Shape:
         return min(chunk_size, total_size - index * chunk_size)
 
     return Shape(n_chunks, chunk_size, total_size, entry_pages, length)
+
+
+LOOSE = Shape(LOOSE_CHUNKS, LOOSE_CHUNK_BYTES, LOOSE_CHUNKS, 0, lambda index: 1, is_loose=True)
+"""The shape of every program's object."""

@@ -32,8 +32,12 @@ class Swarm:
         self.past: dict[tuple[GroupId, PeerId], tuple[int, int]] = {}
 
     @property
+    def is_loose(self) -> bool:
+        return self.shape is not None and self.shape.is_loose
+
+    @property
     def is_whole(self) -> bool:
-        return self.shape is not None and self.have == self.shape.everything
+        return self.shape is not None and self.have == self.shape.everything and not self.shape.is_loose
 
     def attach(self, channel: Channel) -> None:
         """The far end is open. What it has comes with Have."""

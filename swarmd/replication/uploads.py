@@ -8,6 +8,10 @@ and can be passed on; not all together at the end.
 Fair: among peers with something waiting, the next slot goes to the one that has been served least, counted in bytes
 from when it last had nothing waiting (start-time fair queueing), whatever it has open and however fast it asks.
 
+A chunk of a program's object (ASKED) is asked of the program when the peer asks for it, outside the slots: a program
+may think as long as it likes (ANSWER_PERIOD) and keeps nobody else's chunks waiting. It enters its peer's queue with
+its bytes.
+
 Bounds: MAX_REQUESTS chunks and MAX_META_REQUESTS pages waiting for each peer; MAX_SLOTS buffers of a chunk,
 MAX_SLOT_BYTES in all; to the transport, a window for each peer and one for all (`pacing`), and BACKLOG_PERIOD of what a
 peer takes.
@@ -23,9 +27,17 @@ from heapq import heappop, heappush
 from swarmd.core.errors import RemoteError
 from swarmd.replication import bits, blocks, messages
 from swarmd.replication.blocks import HEADER_BYTES, MAX_BLOCK_BYTES, BulkType
-from swarmd.replication.commands import ReadChunk, ReadMeta, ReleaseBuffer, SendBulk
+from swarmd.replication.commands import AskProgram, ReadChunk, ReadMeta, ReleaseBuffer, RequestOver, SendBulk
 from swarmd.replication.context import Context
-from swarmd.replication.link import MAX_META_REQUESTS, MAX_REQUESTS, Channel, Link, Stage, Upload
+from swarmd.replication.link import (
+    MAX_LOOSE_REQUESTS,
+    MAX_META_REQUESTS,
+    MAX_REQUESTS,
+    Channel,
+    Link,
+    Stage,
+    Upload,
+)
 from swarmd.replication.messages import Reason
 from swarmd.replication.metadata import Page
 from swarmd.replication.pacing import MAX_PATH_BYTES
@@ -53,6 +65,10 @@ IDLE_PERIOD = 0.1
 SHARE_PERIOD = 0.25
 """A queue longer by this than another's is shared with it."""
 RATE_PERIOD = 3.0
+ANSWER_PERIOD = 20.0
+"""A program that has not answered by then has denied."""
+MAX_LOOSE_UPLOADS = 512
+"""Asked of programs or answered, and not sent yet, for all peers: 32 MiB. What comes beyond is denied, softly."""
 
 
 class Uploads:
@@ -60,6 +76,8 @@ class Uploads:
         self._context = context
         self._slots: list[Upload] = []
         self._reads: dict[int, Upload] = {}
+        self._asked: dict[int, Upload] = {}  # of programs; the oldest first
+        self._n_loose = 0
         self._meta_reads: dict[int, tuple[Channel, int, Page]] = {}
         self._queued: list[tuple[float, float, Link]] = []
         self._clock = 0.0
@@ -83,6 +101,49 @@ class Uploads:
         self.queued_bytes += length
         self._queue(link)
         self.is_dirty = True
+
+    def ask_program(self, channel: Channel, chunk: int) -> bool:
+        """A peer asks for a chunk that a program has; False when there is no room for it now."""
+        link = channel.link
+        if chunk in channel.uploads:
+            raise RemoteError(f"chunk {chunk} is asked for twice", penalty=5)
+        if link.loose_uploads >= MAX_LOOSE_REQUESTS or self._n_loose >= MAX_LOOSE_UPLOADS:
+            return False
+        upload = channel.uploads[chunk] = Upload(channel, chunk, 0)
+        upload.stage, upload.is_loose, upload.asked_at = Stage.ASKED, True, self._context.now
+        upload.read_id = self._context.read_id()
+        self._asked[upload.read_id] = upload
+        self._n_loose += 1
+        link.loose_uploads += 1
+        link.upload_count += 1
+        self._context.commands.append(AskProgram(upload.read_id, channel.content_id, chunk))
+        return True
+
+    def program_answered(self, read_id: int, data: bytes | None) -> bool:
+        """Its bytes, or None: not now. False when nobody waits for it any more."""
+        upload = self._asked.get(read_id)
+        if upload is None:
+            return False
+        if data is None:
+            self._deny(upload, Reason.UNREADABLE)
+            return True
+        del self._asked[read_id]
+        upload.buffer, upload.length, upload.stage = memoryview(data), len(data), Stage.WAITING
+        link = upload.channel.link
+        link.waiting.append(upload)
+        self.queued_bytes += upload.length
+        self._queue(link)
+        self.is_dirty = True
+        return True
+
+    def look_at_programs(self) -> bool:
+        """What has not been answered in time is denied. False when nothing is awaited."""
+        late = self._context.now - ANSWER_PERIOD
+        for upload in list(self._asked.values()):
+            if upload.asked_at > late:
+                break
+            self._deny(upload, Reason.UNREADABLE)
+        return bool(self._asked)
 
     def cancel(self, channel: Channel, chunk: int, *, if_untouched: bool) -> None:
         """Stop if it is not all sent; if it is, its last block crosses the Cancel and is the answer."""
@@ -148,14 +209,25 @@ class Uploads:
         link.upload_count -= 1
         self.queued_bytes -= upload.length - upload.handed
         self.is_dirty = True
-        if stage is not Stage.WAITING:
+        if stage not in (Stage.WAITING, Stage.ASKED):
             self._slots.remove(upload)
-        if stage is Stage.READY:
+        if upload.is_loose:
+            self._finish_loose(upload, stage)
+        elif stage is Stage.READY:
             upload.buffer = None
             if upload.handed and link.is_open:
                 link.releases.append((link.path.handed, upload.read_id))
             else:
                 self._context.commands.append(ReleaseBuffer(upload.read_id))
+
+    def _finish_loose(self, upload: Upload, stage: Stage) -> None:
+        """Its bytes were given to us, not lent: there is nothing to release."""
+        self._n_loose -= 1
+        upload.channel.link.loose_uploads -= 1
+        upload.buffer = None
+        if stage is Stage.ASKED:
+            del self._asked[upload.read_id]
+            self._context.commands.append(RequestOver(upload.read_id))
 
     # metadata
 
@@ -248,9 +320,12 @@ class Uploads:
                 self._queue(link)
 
     def _read(self, upload: Upload) -> None:
+        self._slots.append(upload)
+        if upload.is_loose:
+            upload.stage = Stage.READY
+            return
         upload.stage = Stage.READING
         upload.read_id = self._context.read_id()
-        self._slots.append(upload)
         self._reads[upload.read_id] = upload
         self._context.commands.append(ReadChunk(upload.read_id, upload.channel.content_id, upload.chunk, upload.length))
 

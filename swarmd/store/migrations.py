@@ -79,11 +79,43 @@ def _background(db: Database) -> None:
     db.execute("ALTER TABLE downloads ADD COLUMN background INTEGER NOT NULL DEFAULT 0")
 
 
+def _dht(db: Database) -> None:
+    # Of one network: the node's place, whom it knew, what it held for others. Then what it has put there itself.
+    item = "encoded BLOB NOT NULL, key BLOB NOT NULL, salt BLOB NOT NULL, seq INTEGER NOT NULL, signature BLOB NOT NULL"
+    db.execute("CREATE TABLE dht_node (network BLOB PRIMARY KEY, node_id BLOB NOT NULL, node_id_ipv6 BLOB NOT NULL)")
+    db.execute("CREATE TABLE dht_contacts (address TEXT PRIMARY KEY, node_id BLOB NOT NULL)")
+    db.execute(
+        f"""CREATE TABLE dht_items (
+            target BLOB PRIMARY KEY, {item}, source TEXT NOT NULL, expires_at REAL NOT NULL, put_at REAL NOT NULL)"""
+    )
+    db.execute(
+        """CREATE TABLE dht_peers (
+            info_hash BLOB NOT NULL, address TEXT NOT NULL, source TEXT NOT NULL, expires_at REAL NOT NULL,
+            PRIMARY KEY (info_hash, address))"""
+    )
+    db.execute(
+        f"""CREATE TABLE dht_own (
+            root BLOB NOT NULL, target BLOB NOT NULL, label TEXT NOT NULL, size INTEGER NOT NULL,
+            kept_at REAL NOT NULL, {item}, PRIMARY KEY (root, target))"""
+    )
+
+
+def _group_values(db: Database) -> None:
+    # What is put into the DHT again and again: the bencoded value, seq and signature of an item of BEP 44.
+    db.execute(
+        """CREATE TABLE group_values (
+            group_id BLOB NOT NULL REFERENCES groups ON DELETE CASCADE, key TEXT NOT NULL, encoded BLOB NOT NULL,
+            seq INTEGER NOT NULL, signature BLOB NOT NULL, used_at REAL NOT NULL, PRIMARY KEY (group_id, key))"""
+    )
+
+
 _STEPS: dict[str, Callable[[Database], None]] = {
     "0001_first": _first,
     "0002_downloads_begin": _downloads_begin,
     "0003_members_noted": _members_noted,
     "0004_background": _background,
+    "0005_dht": _dht,
+    "0006_group_values": _group_values,
 }
 
 

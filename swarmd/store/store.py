@@ -34,8 +34,10 @@ from swarmd.store.reuse import Reuse, ReuseProgress
 from swarmd.store.share import SharedObject, share_path
 from swarmd.store.source import ObjectSource
 from swarmd.store.tables.addresses import AddressesTable
+from swarmd.store.tables.dht import DhtTable
 from swarmd.store.tables.downloads import DownloadRow, State
 from swarmd.store.tables.groups import GroupsTable, MembersTable, RecordsTable
+from swarmd.store.tables.values import ValuesTable
 from swarmd.store.tree import Tree
 
 _logger = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class Store:
         self.members = MembersTable(database)
         self.records = RecordsTable(database)
         self.addresses = AddressesTable(database)
+        self.values = ValuesTable(database)
+        self.dht = DhtTable(database)
         self._lock = threading.Lock()  # the dict, not what is in it
         self._downloads = {row.id: Download(self._library, row) for row in self._library.downloads.rows()}
 

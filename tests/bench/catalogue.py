@@ -106,7 +106,10 @@ def bench_differences(shares: list[bytes], count: int) -> None:
     took = cpu(net.settle)
     assert net.are_alike()
     found = sum(len(shares[number]) for number in spread)
-    print(f"{count} differences: {net.sent_bytes - found} bytes beside the records, {took * 1e3:.0f} ms of both CPUs")
+    print(
+        f"{count} differences: {net.sent_bytes - found} bytes beside the records, {net.n_rounds} one-way trips,"
+        f" {took * 1e3:.0f} ms of both CPUs"
+    )
 
 
 def bench_newcomer(shares: list[bytes]) -> None:

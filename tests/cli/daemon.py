@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swarmd.control import messaging, records, schema
+from swarmd.control import dht, messaging, records, schema, values
 from swarmd.control.dispatch import Caller, Handler, bind
 from tests.control.records import peer, transfer
 from tests.control.serving import serving
@@ -77,6 +77,39 @@ POST = messaging.Post(
     text="hello",
     data=None,
 )
+GROUP_VALUE = values.GroupValue(
+    group_id=GROUP_ID,
+    group_name="films",
+    key="motd",
+    author=PEER_ID,
+    own=True,
+    written_at=1_700_000_000_000,
+    text="hello",
+    data=None,
+)
+DHT_KEY = "ab" * 20
+DHT_VALUE = dht.KeptValue(
+    key=DHT_KEY, target=DHT_KEY, name="notes", mutable=False, seq=None, size=1500, items=3, put_at=1_700_000_000_000
+)
+DHT_GOT = dht.ValueGot(
+    key=DHT_KEY, target=DHT_KEY, mutable=False, seq=None, size=5, bencoded=False, text="hello", data=None
+)
+DHT_STATUS = dht.DhtStatus(
+    mode="private",
+    on=True,
+    why=None,
+    network="0123456789abcdef",
+    node_id="cd" * 20,
+    nodes=4,
+    bootstrap=["192.0.2.1:7927"],
+    seen_as="192.0.2.9:7927",
+    items=7,
+    item_bytes=5000,
+    announced=2,
+    kept=3,
+    searching=0,
+    queries={"answered": 12},
+)
 SHARE = records.Share(
     ticket=TICKET,
     content_id=CONTENT_ID,
@@ -121,6 +154,7 @@ STATUS = records.Status(
     upload_limit=2e6,
     active=[],
     notes=["mDNS could not start: port 5353 is taken"],
+    dht=records.DhtGlance(mode="private", on=True, nodes=4),
 )
 WAITING = records.Waiting(code="no_members", text="no member of the group is connected", since_s=72.0)
 
@@ -161,6 +195,16 @@ _ANSWERS: dict[schema.Method[Any, Any], records.Result] = {
     messaging.ROUTE: messaging.Routed(
         peer_id=PEER_ID, address="b" * 64, hops=2, rtt_s=0.0456, replied=False, text=None, data=None
     ),
+    values.PUT_VALUE: values.ValuePut(
+        group_id=GROUP_ID, group_name="films", key="motd", written_at=1_700_000_000_000, copies=8
+    ),
+    values.GET_VALUE: GROUP_VALUE,
+    values.LIST_VALUES: values.GroupValues(values=[GROUP_VALUE]),
+    dht.PUT: dht.ValuePut(key=DHT_KEY, target=DHT_KEY, name=None, size=1500, seq=None, items=3, copies=8, kept=True),
+    dht.GET: DHT_GOT,
+    dht.LIST: dht.KeptValues(values=[DHT_VALUE]),
+    dht.FORGET: dht.Forgotten(key=DHT_KEY),
+    dht.STATUS: DHT_STATUS,
 }
 
 

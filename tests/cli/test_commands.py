@@ -13,14 +13,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from cli.catalogue import SHOWN
 from swarmd import __version__
-from swarmd.control import messaging, records, schema
+from swarmd.control import dht, messaging, objects, records, schema, values
 from swarmd.control.dispatch import Caller
 from swarmd.control.failures import error_of
 from swarmd.control.schema import NoParams
 from tests.cli.conftest import Swarm
 from tests.cli.daemon import (
     CONTENT_ID,
+    DHT_GOT,
+    DHT_KEY,
+    DHT_STATUS,
+    DHT_VALUE,
     EVIL,
     GROUP,
     GROUP_ID,
@@ -45,6 +50,8 @@ COMMANDS: list[tuple[list[str], schema.Method[Any, Any], schema.Params]] = [
     (["unshare", "y", "--group", "films"], schema.UNSHARE, schema.UnshareParams(name="y", group="films")),
     (["ls"], schema.LS, schema.LsParams()),
     (["ls", "--group", "films"], schema.LS, schema.LsParams(group="films")),
+    (["ls", "iso", "--by", "you"], schema.LS, schema.LsParams(name="*iso*", publisher="you")),
+    (["ls", "d?sk*"], schema.LS, schema.LsParams(name="d?sk*")),
     (["transfers"], schema.TRANSFERS, schema.TransfersParams()),
     (["transfers", "t1", "--group", "g"], schema.TRANSFERS, schema.TransfersParams(id="t1", group="g")),
     (["pause", "t1"], schema.PAUSE, schema.TransferParams(id="t1")),
@@ -74,6 +81,19 @@ COMMANDS: list[tuple[list[str], schema.Method[Any, Any], schema.Params]] = [
       "--restrict-post"], schema.GROUP_CREATE,
      schema.GroupCreateParams(name="chat", posting=True, routing=True, replication=False, lan=False, peers=False,
                               restrict_post=True)),
+    (["dht", "put", "--group", "films", "motd", "hello"], values.PUT_VALUE,
+     values.PutValueParams(group="films", key="motd", text="hello")),
+    (["dht", "get", "--group", "films", "motd"], values.GET_VALUE,
+     values.GetValueParams(group="films", key="motd")),
+    (["dht", "list", "--group", "films"], values.LIST_VALUES, values.ListValuesParams(group="films")),
+    (["dht", "put", "/dev/null"], dht.PUT, dht.PutParams(data=b"")),
+    (["dht", "put", "/dev/null", "--name", "motd", "--salt", "s", "--once"], dht.PUT,
+     dht.PutParams(data=b"", name="motd", salt=b"s", keep=False)),
+    (["dht", "get", DHT_KEY], dht.GET, dht.GetParams(key=DHT_KEY)),
+    (["dht", "get", DHT_KEY, "--salt", "é"], dht.GET, dht.GetParams(key=DHT_KEY, salt="é".encode())),
+    (["dht", "list"], dht.LIST, NoParams()),
+    (["dht", "rm", DHT_KEY], dht.FORGET, dht.ForgetParams(key=DHT_KEY)),
+    (["dht", "status"], dht.STATUS, NoParams()),
 ]  # fmt: skip
 
 each_command = pytest.mark.parametrize(
@@ -131,7 +151,7 @@ def test_errors(
 
 def test_every_method_but_gets_own_is_covered() -> None:
     of_get = {"get", "transfer.wait", "transfer.read", "subscribe", "version"}
-    of_programs = {"posts", "send", "reply", "receive"}
+    of_programs = {"posts", "send", "reply", "receive", *(method.name for method in objects.METHODS)}
     assert {method.name for _, method, _ in COMMANDS} == schema.METHODS.keys() - of_get - of_programs
 
 
@@ -229,6 +249,65 @@ def test_ls_comes_in_parts_and_is_put_out_whole(daemon: Daemon, swarm: Swarm) ->
     assert daemon.calls == [schema.LsParams(group="films", after=after) for after in (None, "one", "two")]
 
 
+def test_ls_looks_for_the_same_in_each_part(daemon: Daemon, swarm: Swarm) -> None:
+    async def part(params: schema.LsParams, caller: Caller) -> records.Listings:
+        return records.Listings(shares=[LISTING], next="there" if params.after is None else None)
+
+    daemon.on(schema.LS, part)
+    swarm("ls", "disk*", "--group", "films")
+    assert daemon.calls == [schema.LsParams(group="films", name="disk*", after=after) for after in (None, "there")]
+
+
+def test_a_pipe_gets_all_shares_however_many(daemon: Daemon, swarm: Swarm) -> None:
+    daemon.answer(schema.LS, records.Listings(shares=[LISTING] * (SHOWN + 1)))
+    assert len(swarm("ls").out.splitlines()) == 1 + SHOWN + 1
+
+
+def test_group_show_tells_of_records_that_were_not_taken(daemon: Daemon, swarm: Swarm) -> None:
+    assert "refused" not in swarm("group", "show", "films").out
+    daemon.answer(schema.GROUP_SHOW, msgspec.structs.replace(GROUP_INFO, refused={"quota": 2, "full": 1, "false": 0}))
+    assert "refused     3 share records: 2 quota, 1 full\n" in swarm("group", "show", "films").out
+
+
+def test_dht_get_writes_bytes_as_they_are(daemon: Daemon, swarm: Swarm, tmp_path: Path) -> None:
+    assert swarm("dht", "get", DHT_KEY).out == "hello"
+    data = bytes(range(256))
+    daemon.answer(dht.GET, msgspec.structs.replace(DHT_GOT, text=None, data=data, size=256))
+    assert swarm("dht", "get", DHT_KEY, "-o", str(tmp_path / "got")).out == f"{tmp_path / 'got'}\n"
+    assert (tmp_path / "got").read_bytes() == data
+    outcome = swarm("dht", "get", DHT_KEY, "-o", str(tmp_path / "none" / "got"))
+    assert (outcome.code, outcome.err) == (4, f"swarm: {tmp_path}/none/got: No such file or directory\n")
+
+
+def test_dht_put_reads_no_more_than_there_is_room_for(daemon: Daemon, swarm: Swarm, tmp_path: Path) -> None:
+    (tmp_path / "full").write_bytes(bytes(dht.MAX_VALUE_BYTES))
+    assert swarm("dht", "put", str(tmp_path / "full")).code == 0
+    (tmp_path / "more").write_bytes(bytes(dht.MAX_VALUE_BYTES + 1))
+    assert swarm("dht", "put", str(tmp_path / "more")).code == 2
+    assert swarm("dht", "put", str(tmp_path / "nothing")).code == 4
+    assert len(daemon.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["put --group films motd", "put a b", "put --group films a b --name n", "put --group films a b --once"]
+    + ["get --group films a -o b", "get --group films a --salt s", "put", "get", "rm"],
+)
+def test_dht_is_told_what_belongs_together(daemon: Daemon, swarm: Swarm, words: str) -> None:
+    assert swarm("dht", *words.split()).code == 2
+    assert daemon.calls == []
+
+
+def test_dht_status_says_what_is_missing(daemon: Daemon, swarm: Swarm) -> None:
+    assert "note" not in swarm("dht", "status").out
+    lacking = msgspec.structs.replace(DHT_STATUS, nodes=0, bootstrap=[], seen_as=None, why="nobody is known")
+    daemon.answer(dht.STATUS, lacking)
+    assert "nodes      0, entered at neighbours\n" in swarm("dht", "status").out
+    assert "note       nobody is known\n" in swarm("dht", "status").out
+    daemon.answer(dht.STATUS, msgspec.structs.replace(DHT_STATUS, on=False, why="it is off"))
+    assert swarm("dht", "status").out == "DHT        off\nnote       it is off\n"
+
+
 def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Result]]:
     evil = transfer(id=EVIL, name=EVIL, group_name=EVIL, target=EVIL, error=records.Failure(code="x", message=EVIL))
     waiting = transfer(name=EVIL, waiting=records.Waiting(code="x", text=EVIL, since_s=9))
@@ -238,6 +317,7 @@ def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Re
     member = records.Member(peer_id=PEER_ID, own=False, connected=True, addresses=[EVIL], heard_s=1)
     connected = msgspec.structs.replace(peer(1), address=EVIL, groups=[EVIL], error=EVIL)
     status = msgspec.structs.replace(STATUS, notes=[EVIL], listen=[EVIL], state_dir=EVIL, active=[waiting])
+    kept = msgspec.structs.replace(DHT_VALUE, key=EVIL, name=EVIL)
     return [
         (["status"], schema.STATUS, status),
         (["transfers"], schema.TRANSFERS, records.Transfers(transfers=[evil, waiting])),
@@ -252,6 +332,8 @@ def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Re
         (["group", "members", "x"], schema.GROUP_MEMBERS, records.Members(members=[member])),
         (["peer", "list"], schema.PEER_LIST, records.Peers(peers=[connected])),
         (["peer", "add", "x"], schema.PEER_ADD, connected),
+        (["dht", "list"], dht.LIST, dht.KeptValues(values=[kept])),
+        (["dht", "status"], dht.STATUS, msgspec.structs.replace(DHT_STATUS, bootstrap=[EVIL], why=EVIL)),
     ]
 
 

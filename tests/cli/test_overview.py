@@ -75,7 +75,7 @@ def test_every_command_exists_and_explains_itself(name: str, capsys: pytest.Capt
 
 def test_the_design_has_every_command_and_no_other() -> None:
     promised = "status id version share get ls transfers pause resume rm unshare group peer completion"
-    promised += " post listen route metrics"
+    promised += " post listen route dht metrics"
     assert set(overview.COMMANDS) == set(promised.split())
 
 

@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 
+import msgspec
 import pytest
 
+from cli.catalogue import SHOWN
 from swarmd.control import schema
 from swarmd.control.dispatch import Caller
 from swarmd.control.records import Invitation, Listings, Share, ShareProgress, Source, Transfer, Transfers
-from tests.cli.daemon import EVIL, PEER_ID, SHARE, TICKET, WAITING, Daemon, command, environment
+from tests.cli.daemon import EVIL, LISTING, PEER_ID, SHARE, TICKET, WAITING, Daemon, command, environment
 from tests.control.records import transfer
 from tests.control.serving import several_turns
 
@@ -119,3 +121,23 @@ def test_empty_lists_say_so_to_a_human(daemon: Daemon, command_name: str) -> Non
     code, out, shown = _on_terminal("--socket", daemon.path, command_name)
     assert (code, out) == (0, "")
     assert shown.startswith("no")
+
+
+def test_of_very_many_shares_a_terminal_shows_the_newest(daemon: Daemon) -> None:
+    shares = [msgspec.structs.replace(LISTING, name=f"n{number}", created_at=number) for number in range(SHOWN + 7)]
+    daemon.answer(schema.LS, Listings(shares=shares))
+    ours, theirs = os.openpty()
+    try:
+        with subprocess.Popen(
+            command("--socket", daemon.path, "ls"), stdout=theirs, stderr=subprocess.PIPE, env=environment()
+        ) as process:
+            os.close(theirs)
+            lines = _read_all(ours).decode().splitlines()
+            assert process.stderr is not None
+            said = process.stderr.read().decode()
+    finally:
+        os.close(ours)
+    assert process.returncode == 0
+    assert len(lines) == 1 + SHOWN
+    assert (lines[1].split()[0], lines[-1].split()[0]) == ("n7", f"n{SHOWN + 6}")
+    assert said.startswith("7 shares more, older ones")

@@ -105,8 +105,8 @@ async def test_what_cannot_be_said_is_refused_before_it_is_sent(tmp_path: Path, 
     async with serving(tmp_path, HANDLERS) as served:
         with pytest.raises(InvalidArgument, match=r"^/srv/\\udcff.* is not UTF-8"):
             await client.call(served.path, schema.SHARE, schema.ShareParams(path="/srv/\udcff"))
-        with pytest.raises(InvalidArgument, match="longer than 256 KiB"):
-            await client.call(served.path, schema.SHARE, schema.ShareParams(path="/" + "x" * (1 << 18)))
+        with pytest.raises(InvalidArgument, match="longer than 1536 KiB"):
+            await client.call(served.path, schema.SHARE, schema.ShareParams(path="/" + "x" * schema.MAX_REQUEST_BYTES))
 
 
 @both

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmd.control import messaging, records, schema
+from swarmd.control import dht, messaging, objects, records, schema, values
 from swarmd.control.dispatch import Dispatcher
 from swarmd.control.method import Method, Params
 from swarmd.control.wire import Request
@@ -17,7 +17,7 @@ from swarmd.core.errors import InvalidArgument
 
 
 def test_every_method_of_the_module_is_in_the_table() -> None:
-    modules = (schema, messaging)
+    modules = (schema, messaging, values, dht, objects)
     defined = [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
     assert len(defined) > 20
     assert {method.name: method for method in defined} == schema.METHODS
@@ -29,9 +29,9 @@ def test_every_params_and_result_is_used_by_a_method_or_in_one() -> None:
         used |= {method.params, method.result, *([method.progress] if method.progress else [])}
     used |= set(schema.EVENTS.values())
     parts = {records.Failure, records.Source, records.Waiting, records.Member, records.Event, records.Lost}
-    parts |= {records.Neighbour, records.Traffic}
-    bases = {Params, records.Result, messaging.MessageParams}
-    for module in (schema, messaging, records):
+    parts |= {records.DhtGlance, records.Neighbour, records.Traffic, objects.ObjectEvent, dht.KeptValue}
+    bases = {Params, records.Result, messaging.MessageParams, objects.ObjectParams}
+    for module in (schema, messaging, values, dht, objects, records):
         found = {each for each in vars(module).values() if isinstance(each, type) and issubclass(each, tuple(bases))}
         assert found - used - parts <= bases
 

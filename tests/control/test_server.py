@@ -232,7 +232,7 @@ async def test_an_overlong_line_ends_the_connection_and_its_calls(tmp_path: Path
         client.writer.write(b'{"jsonrpc":"2.0","id":1,"method":"id","x":"' + b"a" * schema.MAX_REQUEST_BYTES)
         answer = await client.receive()
         assert answer["error"]["code"] == -32600
-        assert "262144 bytes" in answer["error"]["message"]
+        assert f"{schema.MAX_REQUEST_BYTES} bytes" in answer["error"]["message"]
         assert await client.is_closed()
         await waiting.cancelled.wait()
 

@@ -146,7 +146,7 @@ async def test_a_group_is_given_all_its_records_again(ledger: Ledger, monkeypatc
     ledger.hold(*MANY, tombstone(3), *(record(2, name=f"{number}") for number in range(5)))
     await ledger.save(2)
     group = Group(spec(), identity(9), SeededRng(1), 1000.0)
-    await ledger.chronicle.restore(group, [MemberRow(identity(1).peer_id, b"", WALL - 5)])
+    await ledger.chronicle.restore(group, [MemberRow(identity(1).peer_id, b"", WALL - 5)], lambda: False)
     assert len(group.catalogue) == 16
     assert group.next_event() is None
     assert group._exchange._heard_at == WALL - 5

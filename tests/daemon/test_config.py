@@ -22,12 +22,13 @@ from swarmd.daemon.settings import (
     DEFAULT_LISTEN,
     PARSERS,
     SECTIONS,
+    Dht,
     GroupLimits,
     changed_keys,
     flatten,
     keys_of,
 )
-from swarmd.daemon.values import HostPort, Rate
+from swarmd.daemon.values import HostPort, Rate, Secret
 
 FULL = """
 [node]
@@ -53,6 +54,11 @@ background = true
 [discovery]
 mdns = false
 bootstrap = ["host.example:7927", "[::1]:1", "192.0.2.1:2"]
+
+[dht]
+mode = "off"
+bootstrap = ["dht.example:6881"]
+network = "one owner's own"
 
 [control]
 socket = "/run/x/control.sock"
@@ -108,6 +114,7 @@ def test_defaults(place: Place) -> None:
     assert config.limits.upload == config.limits.download == Rate(None)
     assert config.transport.tcp and config.transport.udp
     assert config.discovery.mdns
+    assert (config.dht.mode, config.dht.bootstrap, config.dht.network) == ("private", (), None)
     assert config.control.group is None
     assert (config.log.level, config.log.format) == ("info", "auto")
 
@@ -133,6 +140,7 @@ def test_a_file_with_every_key(place: Place) -> None:
         HostPort("::1", 1),
         HostPort("192.0.2.1", 2),
     )
+    assert config.dht == Dht(mode="off", bootstrap=(HostPort("dht.example", 6881),), network=Secret("one owner's own"))
     assert (config.control.socket, config.control.group) == (Path("/run/x/control.sock"), "root")
     assert (config.log.level, config.log.format) == ("debug", "json")
 
@@ -162,6 +170,27 @@ def test_no_mdns_wins_over_the_file(place: Place) -> None:
     place.file.write_text("[discovery]\nmdns = true\n")
     assert place.load().config.discovery.mdns
     assert not place.load("--no-mdns", "--no-dht").config.discovery.mdns
+
+
+def test_no_dht_wins_over_the_file(place: Place) -> None:
+    place.file.write_text('[dht]\nmode = "public"\n')
+    assert place.load("--no-dht").config.dht.mode == "off"
+
+
+def test_the_public_dht_is_entered_by_nodes_that_are_named_and_has_no_name(place: Place) -> None:
+    (problem,) = place.problems('[dht]\nmode = "public"\n')
+    assert problem.startswith(f"{place.file}: dht.mode: the public DHT is entered by nodes that are named")
+    (problem,) = place.problems('[dht]\nmode = "public"\nnetwork = "a name of ours"\nbootstrap = ["h:1"]\n')
+    assert problem.startswith(f"{place.file}: dht.network: the public DHT has no name")
+    place.file.write_text('[dht]\nmode = "public"\n')
+    assert place.load("--bootstrap", "h:1").config.dht.mode == "public", "--bootstrap names one too"
+
+
+@pytest.mark.parametrize("network", ['"swordfi"', "12345678", '["swordfish"]', '"' + "swordfish" * 30 + '"'])
+def test_a_wrong_name_of_a_network_is_not_repeated(place: Place, network: str) -> None:
+    (problem,) = place.problems(f"[dht]\nnetwork = {network}\n")
+    assert problem == f"{place.file}: dht.network: is not a text of 8 to 255 bytes"
+    assert "swordfish" not in repr(Secret("swordfish")) + str(Secret("swordfish"))
 
 
 def test_the_file_may_be_named(place: Place) -> None:
@@ -227,7 +256,7 @@ def test_every_mistake_is_named_at_once(place: Place) -> None:
         "xml",
     )
     assert [problem.removeprefix(f"{place.file}: ") for problem in problems] == [
-        "unknown section [top]; known are node, transport, limits, discovery, control, log",
+        "unknown section [top]; known are node, transport, limits, discovery, dht, control, log",
         "limits must be a section: [limits]",
         "unknown section [loging]; did you mean log?",
         "node.listen: 'localhost:2' has a name where a numeric IP address is needed: write 192.0.2.1:7000 or"
@@ -359,7 +388,9 @@ def test_what_is_in_force_reads_as_the_same_configuration(place: Place, tmp_path
     tomllib.loads(text)
     (tmp_path / "again.toml").write_text(text)
     again = load(Options(config=str(tmp_path / "again.toml")), replace(place.around, home=Path("/elsewhere")))
-    assert again.config == loaded.config
+    assert again.config == replace(loaded.config, dht=replace(loaded.config.dht, network=None))
+    assert "one owner" not in text
+    assert f"# network is set, and not shown  # {place.file}" in text
     assert 'level = "info"  # --log-level' in text
     assert f'upload = "10 MiB/s"  # {place.file}' in text
 

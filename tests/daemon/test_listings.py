@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from swarmd.control.records import Listings
+from swarmd.control.schema import LsParams
 from swarmd.core.clock import ManualClock
 from swarmd.core.errors import InvalidArgument, NotFound
 from swarmd.core.ids import ContentId, GroupId
 from swarmd.daemon import listings as module
-from swarmd.daemon.listings import list_shares
+from swarmd.daemon.listings import Wanted, list_shares
 from swarmd.daemon.reports import Reports
 from swarmd.daemon.workers import Workers
 from swarmd.groups.records import Record, Share, ShareKind
 from tests.daemon.test_memberships import Member
-from tests.groups.builders import content_id
+from tests.groups.builders import content_id, identity
 
 if TYPE_CHECKING:
     from swarmd.daemon.node import Node
@@ -59,10 +60,10 @@ async def publish(member: Member, group: GroupId, *names: str) -> list[Record]:
     return made
 
 
-async def pages(place: Place, group: GroupId | None) -> list[Listings]:
-    found = [await list_shares(place.node, group, None)]
+async def pages(place: Place, group: GroupId | None, wanted: Wanted | None = None) -> list[Listings]:
+    found = [await list_shares(place.node, group, None, wanted)]
     while found[-1].next is not None:
-        found.append(await list_shares(place.node, group, found[-1].next))
+        found.append(await list_shares(place.node, group, found[-1].next, wanted))
     return found
 
 
@@ -94,6 +95,33 @@ async def test_what_does_not_comes_in_parts(
     assert sorted(each.name for part in found for each in part.shares) == list("abcdefgijkl")
     assert all(len(part.shares) <= room for part in found)
     assert len(found) >= 11 // room
+
+
+async def test_what_is_looked_for(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(member)
+    films = await member.memberships.create("films")
+    await publish(member, films, "Été.mkv", "winter.MKV", "film [1].mkv", "songs")
+    other = identity(1)
+    share = Share("another's.mkv", content_id(9), 7, ShareKind.FILE)
+    catalogue = member.memberships.get(films).group.catalogue
+    catalogue.put(catalogue.sign_share(other, share, None, 1.7e9), 1.7e9)
+
+    async def names(**params: str) -> list[str]:
+        wanted = Wanted.of(LsParams(**params), place.peer_id)
+        return [each.name for part in await pages(place, None, wanted) for each in part.shares]
+
+    assert await names(name="*.mkv") == ["another's.mkv", "Été.mkv", "winter.MKV", "film [1].mkv"]
+    assert await names(name="é*") == ["Été.mkv"]
+    assert await names(name="film [?]*") == ["film [1].mkv"]
+    assert await names(name="film") == []
+    assert await names(publisher="you", name="*S") == ["songs"]
+    assert await names(publisher=str(other.peer_id)[:8].upper()) == ["another's.mkv"]
+    assert await names(publisher="a" * 8) == []
+    for wrong in ("me", "a" * 7, "a" * 53):
+        with pytest.raises(InvalidArgument, match="publisher"):
+            await names(publisher=wrong)
+    monkeypatch.setattr(module, "LS_SHARES", 1)
+    assert sorted(await names(name="*M*K*")) == ["another's.mkv", "film [1].mkv", "winter.MKV", "Été.mkv"]
 
 
 async def test_a_list_that_cannot_go_on(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,13 +113,13 @@ async def test_shares_that_cannot_be_written_are_neither_published_nor_withdrawn
     await second.peers.dial(first.address, first.identity.peer_id)
     await second.until_linked(first)
     await refused(first, lambda: first.memberships.publish(group, SONG))
-    assert first.memberships.records(group) == []
+    assert first.memberships.get(group).group.shares() == []
     await first.memberships.publish(group, SONG)
-    await told(second, lambda: second.memberships.records(group))
+    await told(second, lambda: second.memberships.get(group).group.shares())
     await refused(first, lambda: first.memberships.unpublish(group, "song"))
-    assert len(first.memberships.records(group)) == 1
+    assert len(first.memberships.get(group).group.shares()) == 1
     await first.memberships.unpublish(group, "song")
-    await told(second, lambda: not second.memberships.records(group))
+    await told(second, lambda: not second.memberships.get(group).group.shares())
     (row,) = await first.ledger.run(lambda: first.store.records.rows(group))
     assert decode_record(row.record, CertificateCache()).is_tombstone
 
@@ -170,7 +170,7 @@ async def test_what_members_say_is_written_when_it_can_be(
     await second.peers.dial(first.address, first.identity.peer_id)
     await second.until_linked(first)
     await first.memberships.publish(group, SONG)
-    await told(second, lambda: second.memberships.records(group))
+    await told(second, lambda: second.memberships.get(group).group.shares())
     for _ in range(3):
         second.rest()
         await settled(second)

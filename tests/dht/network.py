@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 
 from swarmd.core.addresses import Address
 from swarmd.core.rng import Rng, SeededRng
+from swarmd.dht.contact import bound_id
 from swarmd.dht.events import Event
-from swarmd.dht.node import Node, Settings, State
+from swarmd.dht.node import Node, Settings
+from swarmd.dht.state import State
 from tests.sim.clockwork import Clockwork
 
 START = 1000.0
@@ -77,6 +79,7 @@ class Network:
 
     def add(self, settings: Settings, address: Address | None = None, state: State | None = None) -> Host:
         address = address or self.fresh_address()
+        state = state or State(bound_id(address, self.rng))
         node = Node(settings, SeededRng(self.rng.randrange(2**60)), self.clock.now, state)
         host = Host(self, node, address)
         self.hosts[address] = host

@@ -152,7 +152,7 @@ def test_they_bootstrap_from_us_and_we_from_them(joined: Mixed) -> None:
     """Those of theirs that know one of ours only have found the others: all of ours know all of them."""
     ports = {each.port for each in joined.theirs}
     for each in joined.ours:
-        assert ports <= {contact.address.port for contact in each.node.state().contacts}
+        assert ports <= {contact.address.port for contact in each.node.state(joined.now()).contacts}
 
 
 def test_an_immutable_item_of_ours_is_got_by_them(joined: Mixed) -> None:

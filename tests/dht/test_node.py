@@ -19,8 +19,9 @@ from swarmd.dht.items import Item, Signer, immutable
 from swarmd.dht.krpc import Failure, Method, Query, Reply
 from swarmd.dht.limits import GROWTH
 from swarmd.dht.lookup import ALPHA, MAX_ASKED, PATHS, Lookup
-from swarmd.dht.node import MAX_OPERATIONS, Node, Settings, State
+from swarmd.dht.node import MAX_OPERATIONS, Node, Settings
 from swarmd.dht.shelf import Shelf
+from swarmd.dht.state import SavedItem, State
 from swarmd.dht.table import GOOD_PERIOD, MAX_FAILURES, K, Table
 from tests.dht.network import START, Host, Network, network_of
 
@@ -53,7 +54,7 @@ def test_all_know_others_from_one_contact(crowd: list[Host]) -> None:
 
 def test_items_are_found_by_everybody(crowd: list[Host]) -> None:
     for item in (immutable(b"any" * 300), SIGNER.item([b"list", 5], 1, b"salt"), SIGNER.item(b"no salt", 1)):
-        assert _put(crowd[3], item).n_copies == K
+        assert _put(crowd[3], item).n_copies >= K
         assert [_got(host, item) for host in crowd[5:12]] == [item] * 7
     assert _got(crowd[4], immutable(b"nowhere")) is None
 
@@ -61,7 +62,7 @@ def test_items_are_found_by_everybody(crowd: list[Host]) -> None:
 def test_a_newer_item_takes_the_place_and_an_older_one_does_not(crowd: list[Host]) -> None:
     old, new = (SIGNER.item(b"v", seq, b"news") for seq in (1, 2))
     _put(crowd[0], old)
-    assert _put(crowd[1], new, cas=1).n_copies == K
+    assert _put(crowd[1], new, cas=1).n_copies >= K
     outdone = _put(crowd[2], old)
     assert (outdone.n_copies, outdone.newer) == (0, new)
     assert _put(crowd[2], SIGNER.item(b"v", 3, b"news"), cas=1).newer == new
@@ -72,7 +73,7 @@ def test_who_announces_is_found(crowd: list[Host]) -> None:
     info_hash = b"h" * 20
     for host in crowd[:3]:
         done = host.result(host.does(lambda now, host=host: host.node.announce(info_hash, now, port=99)))  # type: ignore[misc]
-        assert isinstance(done, PeersDone) and done.n_copies == K
+        assert isinstance(done, PeersDone) and done.n_copies >= K
     seeker = crowd[9]
     seeker.result(seeker.does(lambda now: seeker.node.get_peers(info_hash, now)))
     found = {peer for event in seeker.events if isinstance(event, PeersFound) for peer in event.peers}
@@ -149,7 +150,7 @@ def test_a_restarted_node_finds_again_within_seconds() -> None:
     _put(hosts[2], item)
     old = hosts[7]
     network.remove(old)
-    new = network.add(PRIVATE, old.address, old.node.state())
+    new = network.add(PRIVATE, old.address, old.node.state(network.clock.now))
     network.run(2.0)
     assert new.node.node_id == old.node.node_id
     assert new.node.status().n_nodes >= K
@@ -310,7 +311,7 @@ def test_a_read_only_node_asks_as_such_and_answers_nobody() -> None:
 
 
 def test_on_the_public_network_false_ids_are_not_taken() -> None:
-    table = Table(bytes(20), is_public=True)
+    table = Table(bytes(20), is_bound=True, is_public=True)
     address = Address("8.8.8.8", 1)
     table.answered(Contact(b"\xff" * 20, address), START)
     assert len(table) == 0
@@ -398,6 +399,8 @@ def test_any_bytes_into_a_node(datagrams: list[bytes]) -> None:
 
 
 def test_state_is_what_a_restart_needs() -> None:
-    node = Node(OPEN, SeededRng(1), START, State(b"n" * 20, (), (immutable(b"v"),)))
+    saved = (SavedItem(immutable(b"v"), "a", 100.0, 7150.0),)
+    node = Node(OPEN, SeededRng(1), START, State(b"n" * 20, (), saved))
     assert (node.node_id, node.status().n_items) == (b"n" * 20, 1)
-    assert node.state().items == (immutable(b"v"),)
+    assert node.state(START).items == saved
+    assert node.state(START + 100.0).items == ()

@@ -10,12 +10,17 @@ import pytest
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, RemoteError
 from swarmd.core.rng import SeededRng
-from swarmd.dht.contact import bound_id, decode_contacts, is_bound, network_of
+from swarmd.dht.contact import Contact, bound_id, decode_contacts, is_bound, network_of
+from swarmd.dht.identities import MAX_HOSTS, MAX_OF_HOST, PERIOD, Identities
 from swarmd.dht.items import Item, Signer, immutable, is_signed, mutable_target, verified
 from swarmd.dht.krpc import Code
 from swarmd.dht.limits import MAX_NETWORKS, MAX_PROVED, PROVED_PERIOD, Limits, Rates
+from swarmd.dht.questions import ANSWER_TIMEOUT, RESEND_PERIOD, Questions
+from swarmd.dht.sightings import MAX_VOTERS, Sightings
+from swarmd.dht.state import State
 from swarmd.dht.storage import ITEM_PERIOD, PEER_PERIOD, Bounds, Storage
 from swarmd.dht.tokens import ROTATE_PERIOD, Tokens
+from swarmd.dht.upkeep import Pinger
 
 NOW = 50.0
 HOME, AWAY = Address("192.0.2.1", 1), Address("192.0.2.2", 1)
@@ -33,8 +38,8 @@ SIGNER = Signer(b"s" * 32)
     ],
 )
 def test_vectors_of_bep_42(host: str, node_id: str) -> None:
-    assert is_bound(bytes.fromhex(node_id), Address(host, 1))
-    assert not is_bound(bytes([bytes.fromhex(node_id)[0] ^ 1]) + bytes.fromhex(node_id)[1:], Address(host, 1))
+    assert is_bound(bytes.fromhex(node_id), host)
+    assert not is_bound(bytes([bytes.fromhex(node_id)[0] ^ 1]) + bytes.fromhex(node_id)[1:], host)
 
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "2606:4700::1111"])
@@ -42,12 +47,12 @@ def test_an_id_made_for_an_address_is_bound_to_it(host: str) -> None:
     rng = SeededRng(1)
     ids = {bound_id(Address(host, 1), rng) for _ in range(50)}
     assert len(ids) == 50
-    assert all(is_bound(node_id, Address(host, 9)) for node_id in ids)
-    assert not any(is_bound(node_id, Address("9.9.9.9", 1)) for node_id in ids)
+    assert all(is_bound(node_id, host) for node_id in ids)
+    assert not any(is_bound(node_id, "9.9.9.9") for node_id in ids)
 
 
 def test_local_addresses_are_exempt() -> None:
-    assert is_bound(bytes(20), Address("192.168.1.1", 1))
+    assert is_bound(bytes(20), "192.168.1.1")
 
 
 def test_networks() -> None:
@@ -145,14 +150,42 @@ def test_items_expire_unless_they_are_put_again() -> None:
     assert (len(storage), storage.n_bytes) == (0, 0)
 
 
+def test_a_put_that_is_sent_again_is_taken_again_whatever_its_cas() -> None:
+    storage = Storage()
+    _stored(storage, SIGNER.item(b"1", 1))
+    second = SIGNER.item(b"2", 2)
+    assert [_stored(storage, second, cas=1) for _ in range(2)] == [None, None]
+
+
+def test_a_restart_gives_nothing_more_time() -> None:
+    storage = Storage()
+    item, lost = immutable(b"kept"), SIGNER.item(b"lost", 1)
+    _stored(storage, lost, now=NOW)
+    _stored(storage, item, now=NOW + 600)
+    storage.announce(b"h" * 20, HOME, "a", NOW + 600)
+    state = State(bytes(20), (), storage.saved_items(NOW + 900), storage.saved_peers(NOW + 900))
+    later = Storage()
+    later.restore(state.aged(ITEM_PERIOD - 900), 5.0)
+    assert [stored.item for stored in later.items()] == [item]
+    assert (later.item(item.target, 604.0), later.item(item.target, 606.0)) == (item, None)
+    assert later.saved_items(5.0)[0].age == pytest.approx(ITEM_PERIOD - 600)
+    assert later.peers(b"h" * 20, 5.0) == []
+    soon = Storage()
+    soon.restore(state, 5.0)
+    assert soon.peers(b"h" * 20, 5.0 + PEER_PERIOD - 301) == [HOME]
+    assert soon.peers(b"h" * 20, 5.0 + PEER_PERIOD - 299) == []
+    assert state.aged(-1e9) == state, "a clock that was set back"
+
+
 def test_storage_is_bounded_and_a_flood_displaces_nothing() -> None:
-    storage = Storage(Bounds(max_items=10, max_bytes=100_000, max_items_of_source=6))
+    storage = Storage(Bounds(max_items=10, max_bytes=100_000, share=0.3))
     items = [immutable(number) for number in range(20)]
     codes = [_stored(storage, item, "flood") for item in items[:10]]
-    assert codes == [None] * 6 + [Code.SERVER] * 4
-    assert [_stored(storage, item, "other") for item in items[10:16]] == [None] * 4 + [Code.SERVER] * 2
+    assert codes == [None] * 5 + [Code.SERVER] * 5, "half of the room, while nobody else wants it"
+    assert [_stored(storage, item, "other") for item in items[10:15]] == [None] * 3 + [Code.SERVER] * 2
+    assert [_stored(storage, item, "third") for item in items[15:18]] == [None] * 2 + [Code.SERVER]
     assert storage.item(items[0].target, NOW) == items[0]
-    small = Storage(Bounds(max_bytes=2000))
+    small = Storage(Bounds(max_bytes=2000, share=1.0))
     assert [_stored(small, immutable(bytes(500) + bytes([n]))) for n in range(3)] == [None, Code.SERVER, Code.SERVER]
 
 
@@ -190,3 +223,73 @@ def test_proof_is_of_an_address_and_for_a_time() -> None:
     for number in range(MAX_PROVED):
         limits.prove(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1), NOW)
     assert not limits.is_proved(HOME, NOW), "the oldest are forgotten"
+
+
+def test_a_key_of_small_order_signs_nothing() -> None:
+    """Its "signature" of zeros holds for any value, so an item under it would be anybody's."""
+    key = bytes([1]) + bytes(31)
+    item = Item(b"5:false", key, b"", 1, key + bytes(32))
+    assert not is_signed(item)
+    with pytest.raises(RemoteError):
+        verified(item, item.target)
+
+
+def test_our_address_is_what_most_networks_say() -> None:
+    sightings = Sightings()
+    home, false = Address("9.9.9.9", 5), Address("8.8.8.8", 5)
+    for number in range(200):
+        sightings.heard(Address(f"20.0.0.{number}", 1), false)
+    assert sightings.address(ipv6=False) == false
+    for number in range(2):
+        sightings.heard(Address(f"20.0.{number + 1}.1", 1), home)
+    assert sightings.address(ipv6=False) == home, "all of a /24 have one vote"
+    sightings.heard(Address("192.168.0.7", 1), Address("192.168.0.5", 5))
+    assert sightings.address(ipv6=False) == home, "what the public internet sees comes first"
+    assert sightings.address(ipv6=True) is None
+    sightings.heard(Address("20.0.9.1", 1), Address("2001:db8::1", 5))
+    assert sightings.address(ipv6=True) is None, "of the other family"
+    for number in range(MAX_VOTERS):
+        sightings.heard(Address(f"21.0.{number}.1", 1), false)
+    assert sightings.address(ipv6=False) == false, "the latest count"
+
+
+def test_a_question_is_sent_twice_and_ends_once() -> None:
+    questions = Questions(SeededRng(1))
+    first = questions.add(HOME, None, Pinger(), NOW, is_once=False)
+    once = questions.add(AWAY, None, Pinger(), NOW, is_once=True)
+    answered = questions.add(HOME, None, Pinger(), NOW, is_once=False)
+    assert questions.take(answered.transaction, AWAY) is None, "somebody else's answer"
+    assert questions.take(answered.transaction, HOME) is answered
+    assert questions.next_deadline == NOW + RESEND_PERIOD
+    assert list(questions.late(NOW)) == []
+    assert list(questions.late(NOW + RESEND_PERIOD)) == [first]
+    assert list(questions.late(NOW + RESEND_PERIOD)) == []
+    assert questions.next_deadline == NOW + ANSWER_TIMEOUT
+    assert list(questions.overdue(NOW + ANSWER_TIMEOUT)) == [first, once]
+    assert not len(questions)
+    assert questions.next_deadline is None
+
+
+def test_an_address_has_one_id_and_a_host_a_few() -> None:
+    identities = Identities()
+    ids = [bytes([number]) * 20 for number in range(10)]
+    identities.heard(Contact(ids[0], Address("9.9.9.9", 1)), NOW)
+    assert identities.is_credible(Contact(ids[0], Address("9.9.9.9", 1)), NOW)
+    assert not identities.is_credible(Contact(ids[1], Address("9.9.9.9", 1)), NOW), "another ID each time"
+    for number in range(1, 10):
+        identities.heard(Contact(ids[number], Address("9.9.9.9", number + 1)), NOW)
+    credible = [identities.is_credible(Contact(ids[n], Address("9.9.9.9", n + 1)), NOW) for n in range(10)]
+    assert credible == [True] * MAX_OF_HOST + [False] * (10 - MAX_OF_HOST)
+    for port in range(50, 60):
+        moved = Contact(ids[0], Address("9.9.9.9", port))
+        assert identities.is_credible(moved, NOW), "at another port with the same ID"
+        identities.heard(moved, NOW)
+    assert identities.is_credible(Contact(ids[1], Address("9.9.9.9", 2)), NOW), "that displaces nobody"
+    assert not identities.is_credible(Contact(ids[9], Address("9.9.9.9", 70)), NOW)
+    assert identities.is_credible(Contact(ids[9], Address("9.9.9.9", 70)), NOW + PERIOD), "for a time"
+    for number in range(100):
+        identities.heard(Contact(ids[0], Address("192.168.0.1", number + 1)), NOW)
+    assert identities.is_credible(Contact(ids[1], Address("192.168.0.1", 1)), NOW), "local ones are not counted"
+    for number in range(MAX_HOSTS):
+        identities.heard(Contact(ids[0], Address(f"20.{number >> 8}.{number & 255}.1", 1)), NOW)
+    assert identities.is_credible(Contact(ids[1], Address("9.9.9.9", 1)), NOW), "the longest unheard are forgotten"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from swarmd.control.schema import MAX_REQUEST_BYTES
 from swarmd.core.rng import SeededRng
 from tests.e2e.farm import KIB, MIB, Farm, wait_for_bytes, wait_for_progress
 from tests.e2e.nodes import Node, outcome
@@ -280,8 +281,8 @@ def test_junk_on_the_control_socket_while_a_transfer_runs(farm: Farm) -> None:
             assert control.call("id"), "the next line is understood"
     with leecher.control() as control:
         with contextlib.suppress(ConnectionError):  # closed in the middle
-            control.send(b"x" * MIB)
-        assert control.receive()["error"]["message"] == "a request is at most 262144 bytes long"
+            control.send(b"x" * (2 * MIB))
+        assert control.receive()["error"]["message"] == f"a request is at most {MAX_REQUEST_BYTES} bytes long"
         with pytest.raises((EOFError, ConnectionError)):
             control.receive()
     assert outcome(getting)[0] == 0

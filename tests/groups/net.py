@@ -28,6 +28,8 @@ class Net:
         self.links: set[tuple[int, int]] = set()
         self.sent: Counter[str] = Counter()
         self.sent_bytes = 0
+        self.n_rounds = 0
+        """In which somebody had something to say: as many one-way trips."""
 
     def __getitem__(self, number: int) -> Exchange:
         return self.exchanges[number]
@@ -67,6 +69,7 @@ class Net:
             batches = [(number, exchange.messages_to_send()) for number, exchange in self.exchanges.items()]
             if not any(batch for _, batch in batches):
                 return False
+            self.n_rounds += 1
             for number, batch in batches:
                 for peer, data in batch:
                     self.deliver(number, self.numbers[peer], data)

@@ -10,7 +10,7 @@ from swarmd.core.errors import NotAllowed, NotFound, RemoteError
 from swarmd.core.ids import GroupId
 from swarmd.groups import catalogue as module
 from swarmd.groups.authorisation import Authorisation, Authority, Right
-from swarmd.groups.catalogue import TOMBSTONE_PERIOD, Catalogue, Outcome
+from swarmd.groups.catalogue import TOMBSTONE_PERIOD, Catalogue, Outcome, Refusal
 from swarmd.groups.groupspec import Capability
 from swarmd.groups.records import Record
 from swarmd.groups.recordtable import decode_held
@@ -314,6 +314,65 @@ def test_refused_records_are_counted_for_so_many_publishers(monkeypatch: pytest.
     monkeypatch.setattr(module, "MAX_REFUSED_PUBLISHERS", 2)
     held = catalogue(*(record(number, name=name) for name in "ab" for number in (1, 2, 3)))
     assert held.refused == {identity(1).peer_id: 2, identity(2).peer_id: 2}
+
+
+def test_what_gave_way_does_not_come_back_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full group, a share that has given way in its newest state, and somebody who kept an older one."""
+    monkeypatch.setattr(module, "MAX_SHARES", 3)
+    held = catalogue(*(record(1, name=name, number=2, seq=5) for name in "abc"))
+    assert held.put(record(2), WALL).evicted == (record(1, name="c", number=2, seq=5),)
+    held.put(tombstone(1, name="a", seq=6), WALL)
+    older, same, newer = (record(1, name="c", number=2, seq=seq) for seq in (4, 5, 6))
+    assert put(held, older) is Outcome.REFUSED
+    assert put(held, tombstone(1, name="c", seq=4)) is Outcome.REFUSED
+    assert held.refusals == {Refusal.ROLLED_BACK: 2}
+    assert put(held, record(2, name="c", seq=4)) is Outcome.ADDED, "another's of that name"
+    held.put(tombstone(2, seq=2), WALL)
+    assert put(held, same) is Outcome.ADDED, "there is room for it again"
+    assert put(held, newer) is Outcome.ADDED
+
+
+def test_a_tombstone_that_gave_way_still_keeps_its_share_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOMBSTONES_PER_PUBLISHER", 1)
+    held = catalogue(tombstone(1, name="a", seq=5))
+    assert len(held.put(tombstone(1, name="b", seq=5, wall=WALL + 1), WALL + 1).evicted) == 1
+    assert put(held, record(1, name="a", seq=4)) is Outcome.REFUSED
+    assert put(held, record(1, name="a", seq=6)) is Outcome.ADDED
+
+
+def test_so_many_numbers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOMBSTONES_PER_PUBLISHER", 1)
+    monkeypatch.setattr(module, "MAX_LEFT", 2)
+    held = catalogue()
+    for number, name in enumerate("abcd"):
+        held.put(tombstone(1, name=name, seq=5, wall=WALL + number), WALL + 9)
+    outcomes = [put(held, record(1, name=name, seq=4)) for name in "abc"]
+    assert outcomes == [Outcome.ADDED, Outcome.REFUSED, Outcome.REFUSED]
+
+
+def test_what_is_refused_is_counted_by_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SHARES", 3)
+    monkeypatch.setattr(module, "MAX_SHARES_PER_PUBLISHER", 2)
+    held = catalogue(record(1, name="a"), record(1, name="b"))
+    put(held, record(1, name="c"))
+    put(held, record(2))
+    put(held, record(3, name="a"))
+    put(held, record(3, name="b"))
+    put(held, tombstone(3, wall=WALL - TOMBSTONE_PERIOD))
+    with pytest.raises(RemoteError):
+        held.put(replace(record(1, name="a", seq=2), share=share("a", 9)), WALL)
+    with pytest.raises(RemoteError):
+        held.put(record(group_id=GroupId(bytes(32))), WALL)
+    with pytest.raises(RemoteError):
+        held.decode(b"no record")
+    assert held.refusals == {Refusal.QUOTA: 1, Refusal.FULL: 1, Refusal.EXPIRED: 1, Refusal.FALSE: 3}
+    assert held.refused == {identity(1).peer_id: 1, identity(3).peer_id: 1}
+
+
+def test_what_has_had_its_time_goes_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXPIRED_AT_ONCE", 2)
+    held = catalogue(*(tombstone(1, name=name) for name in "abc"))
+    assert [len(held.expire(WALL + TOMBSTONE_PERIOD)) for _ in range(3)] == [2, 1, 0]
 
 
 def test_tombstones_that_are_too_many_go_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ def test_one_introducer_is_bounded_and_displaces_its_own() -> None:
     made = Hearsay()
     made.hear(peer_id(50), HONEST, 2)
     displaced = [made.hear(peer_id(number), HOSTILE, 2) for number in range(100, 100 + 2 * MAX_INTRODUCED)]
-    assert displaced[MAX_INTRODUCED:] == [peer_id(number) for number in range(100, 100 + MAX_INTRODUCED)]
+    assert displaced[MAX_INTRODUCED:] == [[peer_id(number)] for number in range(100, 100 + MAX_INTRODUCED)]
     assert len(made) == MAX_INTRODUCED + 1
 
 
@@ -24,12 +24,12 @@ def test_where_it_is_full_each_has_the_same_share(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "MAX_HEARSAY", 40)
     made, held = Hearsay(), dict.fromkeys(range(100, 130), HOSTILE)
     for number in held:
-        assert made.hear(peer_id(number), HOSTILE, 1) is None
+        assert made.hear(peer_id(number), HOSTILE, 1) == []
     for number in range(200, 240):
         introducer = peer_id(1000 + number % 4)
         held[number] = introducer
-        if (gone := made.hear(peer_id(number), introducer, 1)) is not None:
-            held = {each: who for each, who in held.items() if peer_id(each) != gone}
+        gone = made.hear(peer_id(number), introducer, 1)
+        held = {each: who for each, who in held.items() if peer_id(each) not in gone}
     assert len(made) == len(held) == 40
     assert sum(who == HOSTILE for who in held.values()) <= 8
 
@@ -44,10 +44,20 @@ def test_the_share_falls_with_the_number_of_neighbours() -> None:
 def test_of_so_many_introducers_each_has_a_share() -> None:
     made = Hearsay()
     assert [made.hear(peer_id(number), HOSTILE, 2 * MAX_HEARSAY) for number in range(10, 13)] == [
-        None,
-        None,
-        peer_id(10),
+        [],
+        [],
+        [peer_id(10)],
     ]
+
+
+def test_who_names_more_when_its_share_has_fallen_loses_what_is_above_it() -> None:
+    made = Hearsay()
+    for number in range(100, 100 + MAX_INTRODUCED):
+        made.hear(peer_id(number), HOSTILE, 1)
+    share = MAX_HEARSAY // 32
+    gone = made.hear(peer_id(300), HOSTILE, 32)
+    assert gone == [peer_id(number) for number in range(100, 101 + MAX_INTRODUCED - share)]
+    assert len(made) == share
 
 
 def test_whose_words_are_false_loses_the_share_and_wins_it_back() -> None:
@@ -74,5 +84,5 @@ def test_what_is_forgotten_leaves_room() -> None:
         made.hear(peer_id(100 + number), HONEST, 1)
     made.forget(peer_id(100))
     made.forget(peer_id(100))
-    assert made.hear(peer_id(99), HONEST, 1) is None
+    assert made.hear(peer_id(99), HONEST, 1) == []
     assert len(made) == MAX_INTRODUCED <= MAX_HEARSAY

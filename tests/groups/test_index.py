@@ -43,4 +43,5 @@ def test_it_is_a_set_of_pairs(steps: list[tuple[bool, int, int]]) -> None:
                 held.discard((number, slot))
         for number in range(6):
             assert made.find(key(number)) == sorted(slot for each, slot in held if each == number)
+            assert list(made.backwards(key(number))) == made.find(key(number))[::-1]
         assert sorted(made.slots()) == sorted(slot for _, slot in held)

@@ -17,7 +17,7 @@ from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Candidate, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
 from swarmd.groups.healing import NEWS_REST
-from swarmd.groups.membership import KEPT_PERIOD, SHUNNED_PERIOD, SWEEP_PERIOD, Membership
+from swarmd.groups.membership import KEPT_PERIOD, SHUNNED_PERIOD, SMALL_GROUP, SWEEP_PERIOD, Membership
 from swarmd.groups.messages import ENTRIES_PER_MESSAGE, MAX_AGE, MemberEntry
 from swarmd.groups.ring import group_address
 
@@ -182,6 +182,13 @@ def test_a_report_in_a_large_group_is_short_and_for_the_receiver() -> None:
         assert len(told) <= ENTRIES_PER_MESSAGE
         beside = {places[(at_place + step) % len(places)][1] for step in (-3, -2, -1, 1, 2, 3)}
         assert beside <= told
+
+
+def test_a_group_is_large_as_soon_as_so_many_are_known() -> None:
+    made = members(*(peer_id(number) for number in range(100, 100 + SMALL_GROUP - 1)))
+    assert made.is_small
+    made.receive_gossip(peer_id(100), [MemberEntry(peer_id(300), 0, (at(300),))], 0.0)
+    assert not made.is_small, "or those who come together all tell all of all until it is reckoned again"
 
 
 def test_a_neighbours_own_words_give_its_addresses() -> None:

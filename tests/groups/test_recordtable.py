@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmd.groups.authorisation import Right
-from swarmd.groups.records import Record
-from swarmd.groups.recordtable import RecordTable, decode_held
+from swarmd.groups.records import NUMBER_LIMIT, Entry, Record, RecordKind, Share, ShareKind
+from swarmd.groups.recordtable import RecordTable, decode_held, entry_of
 
 from .builders import DAY, WALL, authority, content_id, identity, record, restricted_spec, spec, tombstone
 
@@ -39,6 +39,8 @@ def test_records_are_found_by_whatever_they_are_looked_for() -> None:
     assert made.encoded(gone.digest) == gone.encode()
     assert made.find(OTHER, "c") == gone
     assert made.find(OTHER, "b") is None
+    assert made.encoded_under(ONE, "b") == shares[2].encode()
+    assert made.encoded_under(OTHER, "b") is None
     assert made.named("a", 9) == shares[:2]
     assert made.named("a", 1) == shares[:1]
     assert made.named("c", 9) == []
@@ -47,9 +49,38 @@ def test_records_are_found_by_whatever_they_are_looked_for() -> None:
     assert made.latest_share_of(ONE) == shares[2]
     assert made.oldest_tombstones(OTHER, 9) == [gone]
     assert sorted(made.shares(), key=lambda each: each.digest) == sorted(shares, key=lambda each: each.digest)
-    assert [decode_held(held) for held in made.held([gone.digest, bytes(16)])] == [gone]
+    assert [decode_held(held) for held in made.held([gone.digest])] == [gone]
     assert (len(made), made.n_all_shares) == (4, 3)
     assert (made.n_shares, made.n_tombstones) == ({ONE: 2, OTHER: 1}, {OTHER: 1})
+
+
+NUMBERS = st.sampled_from([0, 127, 128, 1000, 16_384, NUMBER_LIMIT]) | st.integers(0, NUMBER_LIMIT)
+
+
+@given(
+    st.text("aé日.", min_size=1, max_size=60).filter(lambda name: not name.endswith(".")),
+    NUMBERS,
+    NUMBERS,
+    NUMBERS,
+    st.sampled_from(ShareKind),
+    st.booleans(),
+)
+def test_an_entry_says_what_the_record_does(
+    name: str, seq: int, size: int, created_at: int, kind: ShareKind, is_restricted: bool
+) -> None:
+    first = authorised(1, "a", WALL) if is_restricted else record(1)
+    each = replace(
+        first,
+        share=Share(name, content_id(9), size, kind),
+        seq=seq,
+        kind=RecordKind.TOMBSTONE if size % 2 else RecordKind.SHARE,
+        created_at=created_at,
+    )
+    made = RecordTable(each.group_id)
+    made.add(each)
+    (held,) = made.held([each.digest])
+    is_folder = kind is ShareKind.FOLDER
+    assert entry_of(held) == Entry(seq, each.is_tombstone, name, content_id(9), size, is_folder, created_at)
 
 
 def test_what_is_removed_leaves_nothing_behind() -> None:
@@ -69,8 +100,8 @@ def test_records_with_authorisations_of_different_length_of_life() -> None:
     made = table(short, longer)
     assert [made.get(each.digest) for each in (short, longer)] == [short, longer]
     assert made.encoded(short.digest) == short.encode()
-    assert made.expired(WALL + DAY - 1) == []
-    assert made.expired(WALL + DAY) == [short]
+    assert made.expired(WALL + DAY - 1, 99) == []
+    assert made.expired(WALL + DAY, 99) == [short]
 
 
 def test_tombstones_go_when_their_time_has_come_and_the_oldest_first() -> None:
@@ -78,7 +109,7 @@ def test_tombstones_go_when_their_time_has_come_and_the_oldest_first() -> None:
     for place, until in enumerate((30.0, 10.0, 20.0)):
         made.add(tombstone(1, name=f"{place}"), until)
     assert [each.share.name for each in made.oldest_tombstones(ONE, 2)] == ["1", "2"]
-    assert [each.share.name for each in made.expired(20.0)] == ["1", "2"]
+    assert [each.share.name for each in made.expired(20.0, 99)] == ["1", "2"]
     assert made.until(tombstone(1, name="0")) == 30.0
 
 

@@ -101,6 +101,7 @@ class Member:
         self.said: list[tuple[PeerId, messages.Message]] = []
         self.sent_bytes: Counter[GroupId] = Counter()
         self.unwritten: list[commands.StoreChunk] = []
+        self.told: Callable[[commands.ForProgram], None] = self.told_nobody
         self._mesh = mesh
         self._held: list[commands.SendBulk] = []
         self._recalled: list[Flight] = []
@@ -206,6 +207,11 @@ class Member:
                 self.penalties.append(command)
             case commands.Completed(content_id):
                 self.completed.append(content_id)
+            case commands.ForProgram():
+                self.told(command)
+
+    def told_nobody(self, command: commands.ForProgram) -> None:
+        raise AssertionError(f"no program is there for {command}")
 
     def _send_bulk(self, command: commands.SendBulk) -> None:
         self.sent_bytes[command.group] += sum(map(len, command.parts))

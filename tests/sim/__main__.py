@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.sim import dht, group, path, post, providers, route, swarm
+from tests.sim import dht, group, path, post, providers, route, swarm, whole
 
 SIMULATIONS = {
     "dht": dht,
@@ -14,6 +14,7 @@ SIMULATIONS = {
     "providers": providers,
     "route": route,
     "swarm": swarm,
+    "whole": whole,
 }
 
 

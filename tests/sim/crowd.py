@@ -5,13 +5,16 @@ delays what comes after it. To call takes three round trips; nobody answers wher
 `DIAL_TIMEOUT`. Who crashes, or is cut off, is missed after `SILENCE`.
 
 Hostile members run the same machine, but every report of theirs names invented members, each of which claims to stand
-next to the receiver. Not here: join proofs, signatures, bandwidth.
+next to the receiver; they offer no records and give none; and `corrupt` may change more of them. Who breaks the rules
+badly is not heard again by whom it did so to. Not here: join proofs, signatures, bandwidth.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from swarmd.core.addresses import Address
@@ -23,7 +26,7 @@ from swarmd.groups.dialer import Source
 from swarmd.groups.events import LinkReleased
 from swarmd.groups.group import Group
 from swarmd.groups.groupspec import Capability, GroupSpec
-from swarmd.groups.messages import ENTRIES_PER_MESSAGE, Density, MemberEntry, Members
+from swarmd.groups.messages import ENTRIES_PER_MESSAGE, Density, MemberEntry, Members, Offer, Records
 from swarmd.groups.ring import group_address
 from swarmd.identity.identity import Identity
 from tests.sim.clockwork import Clockwork
@@ -42,6 +45,7 @@ RETRANSMIT_PERIOD = 0.25
 MAX_SESSIONS = 1024
 """As of the daemon: who calls beyond it is refused."""
 N_INVENTIONS = 20_000
+BAN_PENALTY = 10
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Node:
     where: tuple[float, float]
     group: Group
     is_hostile: bool
+    joined_at: float = 0.0
     is_up: bool = True
     timer_at: float = -1.0
     sent_bytes: int = 0
@@ -72,18 +77,30 @@ class Node:
 
 
 class Crowd:
-    """Nodes are known by their numbers. `side_of` splits them while `is_split`."""
+    """Nodes are known by their numbers; odd and even ones do not reach each other while `is_split`. `hear` is told of
+    every event, `corrupt` of every hostile node."""
 
-    def __init__(self, seed: int, loss: float = 0.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        loss: float = 0.0,
+        capabilities: Capability = Capability.REPLICATION,
+        hear: Callable[[Node, object], None] | None = None,
+        corrupt: Callable[[Node], None] | None = None,
+    ) -> None:
         self.clock = Clockwork()
         self.rng = SeededRng(seed)
         self.loss = loss
-        self.spec = GroupSpec.create("crowd", SeededRng(1), capabilities=Capability.REPLICATION).spec
+        self.spec = GroupSpec.create("crowd", SeededRng(1), capabilities=capabilities).spec
         self.nodes: list[Node] = []
         self.faults: list[str] = []
+        """Of honest ones; those of hostile ones are only counted."""
+        self.caught: Counter[str] = Counter()
         self.is_split = False
         self.inventions: list[tuple[int, PeerId]] = []
         self.invented: frozenset[PeerId] = frozenset()
+        self._hear, self._corrupt = hear, corrupt
+        self._banned: set[frozenset[int]] = set()
         self._numbers: dict[PeerId, int] = {}
         self._by_address: dict[Address, int] = {}
 
@@ -101,15 +118,19 @@ class Crowd:
         number = len(self.nodes)
         identity = Identity.generate(SeededRng(1_000_000 + number))
         address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 7927)
-        group = Group(self.spec, identity, SeededRng(self.rng.randrange(2**32)), self.now)
-        node = Node(number, identity, address, (self.rng.random(), self.rng.random()), group, is_hostile)
+        rng = SeededRng(self.rng.randrange(2**32))
+        group = Group(self.spec, identity, rng, self.now, secrets=rng)
+        where = (self.rng.random(), self.rng.random())
+        node = Node(number, identity, address, where, group, is_hostile, self.now)
+        if is_hostile and self._corrupt is not None:
+            self._corrupt(node)
         self.nodes.append(node)
         self._numbers[identity.peer_id] = self._by_address[address] = number
         group.set_addresses(address.port, [address], self.now)
         for each in contacts:
             named = self.nodes[each]
             group.add_contact(Contact(named.peer_id, (named.address,)), Source.TICKET, self.now)
-        self._pump(node)
+        self.pump(node)
         return number
 
     def crash(self, number: int) -> None:
@@ -155,7 +176,8 @@ class Crowd:
 
     # the driver
 
-    def _pump(self, node: Node) -> None:
+    def pump(self, node: Node) -> None:
+        """After something was done to its group."""
         if not node.is_up:
             return
         group, now = node.group, self.clock.now
@@ -171,6 +193,8 @@ class Crowd:
                 if (link := node.links.get(other)) is not None:
                     arrives_at = max(now + link.latency, link.arrives_at.get(other, 0.0))
                     self.clock.at(arrives_at, self._close, node.number, other, link, None)
+            elif self._hear is not None:
+                self._hear(node, event)
         for candidate in candidates:
             for address in candidate.addresses:
                 self._dial(node, address, candidate.peer_id)
@@ -183,14 +207,14 @@ class Crowd:
         if node.is_up and node.timer_at == deadline:
             node.timer_at = -1.0
             node.group.handle_timer(self.now, WALL + self.now)
-            self._pump(node)
+            self.pump(node)
 
     def _carry(self, node: Node, other: int, batch: list[bytes]) -> None:
         """Messages that leave together arrive together."""
         if (link := node.links.get(other)) is None:
             return
         if node.is_hostile:
-            batch = [self._falsified(data, other) for data in batch]
+            batch = [self._falsified(data, other) for data in batch if data[0] not in (Offer.type, Records.type)]
         delay = link.latency
         for data in batch:
             node.sent_bytes += len(data) + MESSAGE_OVERHEAD
@@ -213,9 +237,14 @@ class Crowd:
             for data in batch:
                 receiver.group.receive_message(sender.peer_id, data, self.now, WALL + self.now)
         except RemoteError as error:
-            self.faults.append(str(error))
+            if sender.is_hostile:
+                self.caught[str(error)] += 1
+            else:
+                self.faults.append(str(error))
+            if error.penalty >= BAN_PENALTY:
+                self._banned.add(frozenset((sender.number, receiver.number)))
             self._close(sender.number, receiver.number, link, None)
-        self._pump(receiver)
+        self.pump(receiver)
 
     def _dial(self, node: Node, address: Address, wanted: PeerId | None) -> None:
         number = self._by_address.get(address)
@@ -240,7 +269,7 @@ class Crowd:
         else:
             node.group.dial_succeeded(address, found.peer_id, self.now)
             self._open(node, found, address, latency)
-        self._pump(node)
+        self.pump(node)
 
     def _open(self, node: Node, found: Node, address: Address, latency: float) -> None:
         link = Link(latency)
@@ -251,7 +280,7 @@ class Crowd:
             one.sent_bytes += SESSION_BYTES
             one.group.open_link(other.peer_id, via, self.now)
             one.group.measure(other.peer_id, 2 * latency)
-        self._pump(found)
+        self.pump(found)
 
     def _miss(self, number: int, other: int) -> None:
         """The two do not hear of each other any more, and notice after a while."""
@@ -267,10 +296,11 @@ class Crowd:
         for node, peer in ((one, two), (two, one)):
             if node.is_up:
                 node.group.close_link(peer.peer_id, self.now, has_left=peer.number == left)
-                self._pump(node)
+                self.pump(node)
 
     def _is_cut(self, one: Node, other: Node) -> bool:
-        return self.is_split and bool((one.number ^ other.number) & 1)
+        is_apart = self.is_split and bool((one.number ^ other.number) & 1)
+        return is_apart or (bool(self._banned) and frozenset((one.number, other.number)) in self._banned)
 
     def _latency(self, one: Node, other: Node) -> float:
         return LAN_LATENCY + MAP_LATENCY * math.dist(one.where, other.where)

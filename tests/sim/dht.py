@@ -4,9 +4,9 @@ nodes.
 All join through a few, some put items, others get them. With `--hours` the network then lives on: `--churn` of the
 nodes is replaced each hour, and the items are asked for again at the end, whether who put them is there or not.
 
-Hostile nodes (`--hostile`; BEP 42 is on then, every host has an address of its own) answer each question with their
-own kind closest to the target, dead contacts whose IDs fit their addresses, and false values; they never keep
-anything.
+Every host has an address of its own and an ID bound to it. Hostile nodes (`--hostile`; `--eclipse`: with IDs made for
+whatever is looked for) are described in `liars`. They answer lookups too, so `right` says in how many the closest
+honest node was among those that something would have been put to.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import argparse
 import gc
 import json
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
-from swarmd.core.addresses import Address
 from swarmd.core.clock import SystemClock
-from swarmd.core.errors import RemoteError
 from swarmd.core.rng import SeededRng
 from swarmd.dht import krpc
-from swarmd.dht.contact import Contact, bound_id
+from swarmd.dht.contact import bound_id
 from swarmd.dht.events import GetDone, NodesDone, PutDone
 from swarmd.dht.items import Item, Signer, immutable
-from swarmd.dht.krpc import Method, Query, Reply
-from swarmd.dht.node import Settings, State
+from swarmd.dht.krpc import Method, Query
+from swarmd.dht.node import Settings
+from swarmd.dht.state import State
 from tests.dht.network import Host, Network
+from tests.sim.liars import Coven, Liar
 
 KEY = b"k" * 32
 N_FIRST = 3
@@ -49,6 +49,7 @@ class Setting:
     churn: float = 0.0
     hours: float = 0.0
     hostile: float = 0.0
+    eclipse: bool = False
     join_period: float = 120.0
 
 
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--churn", type=float, default=0.0, help="share of nodes that is replaced every hour")
     parser.add_argument("--hours", type=float, default=0.0, help="how long the network lives before the last gets")
     parser.add_argument("--hostile", type=float, default=0.0, help="share of nodes that lie")
+    parser.add_argument("--eclipse", action="store_true", help="with IDs around whatever is looked for")
     parser.add_argument("--join-period", type=float, default=120.0, help="seconds in which all come")
 
 
@@ -75,48 +77,14 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"{name:28} {value}")
 
 
-class Liar:
-    """A hostile node in the place of a `Node`: it answers at once and tells nothing but lies."""
-
-    def __init__(self, host: Host, crowd: Crowd) -> None:
-        self.host = host
-        self.crowd = crowd
-        self.node_id = host.node.node_id
-
-    def receive(self, data: bytes, source: Address) -> None:
-        key = self.crowd.settings.network_key
-        try:
-            query = krpc.decode(data, key)
-        except RemoteError:
-            return
-        if isinstance(query, Query):
-            self.host.network.send(krpc.encode(self._lie(query), key), self.host.address, source)
-
-    def _lie(self, query: Query) -> Reply:
-        reply = Reply(self.node_id, transaction=query.transaction, token=b"whatever")
-        if not query.target:
-            return reply
-        number = int.from_bytes(query.target, "big")
-        friends = sorted(self.crowd.liars, key=lambda liar: int.from_bytes(liar.node_id, "big") ^ number)[:6]
-        contacts = [Contact(liar.node_id, liar.host.address) for liar in friends]
-        contacts += [self.crowd.dead_contact(query.target) for _ in range(2)]
-        reply = replace(reply, contacts=tuple(contacts))
-        if query.method is not Method.GET:
-            return reply
-        mutable = self.crowd.mutable.get(query.target)
-        false = Item(b"5:false") if mutable is None else replace(mutable, encoded=b"5:false", seq=99)
-        return replace(reply, item=false)
-
-
 class Crowd:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.network = Network(setting.seed, setting.loss)
         self.rng = SeededRng(setting.seed + 1)
-        self.settings = Settings(is_public=True) if setting.hostile else Settings(network_key=KEY)
+        self.settings = Settings(network_key=KEY)
         self.honest: list[Host] = []
-        self.liars: list[Liar] = []
-        self.mutable: dict[bytes, Item] = {}
+        self.coven = Coven(self.rng, KEY, is_eclipsing=setting.eclipse)
 
     def add(self, is_hostile: bool = False) -> Host:
         network = self.network
@@ -124,10 +92,7 @@ class Crowd:
         host = network.add(self.settings, address, State(bound_id(address, network.rng)))
         if is_hostile:
             network.join(host, [])
-            liar = Liar(host, self)
-            host.receive = liar.receive  # type: ignore[method-assign]
-            self.liars.append(liar)
-            self._be_known(liar)
+            self._be_known(Liar(host, self.coven))
         else:
             self.honest.append(host)
             first = self.honest[:-1]
@@ -140,15 +105,6 @@ class Crowd:
             query = Query(Method.FIND_NODE, liar.node_id, liar.node_id, transaction=b"liar")
             data = krpc.encode(query, self.settings.network_key)
             self.network.send(data, liar.host.address, host.address)
-
-    def dead_contact(self, target: bytes) -> Contact:
-        """Nobody is there; of the public internet, so BEP 42 has a say: a few tries for an ID near the target."""
-        number = int.from_bytes(target, "big")
-        tries = []
-        for _ in range(4):
-            address = Address(f"150.{self.rng.randrange(256)}.{self.rng.randrange(256)}.1", 6881)
-            tries.append(Contact(bound_id(address, self.rng), address))
-        return min(tries, key=lambda contact: contact.number ^ number)
 
     def replace_one(self) -> None:
         host = self.honest.pop(self.rng.randrange(len(self.honest)))
@@ -183,6 +139,7 @@ def run(setting: Setting) -> dict[str, Any]:
         figures["found_at_end"], figures["false_at_end"], _ = _get(crowd, items)
     figures["table_size"] = round(mean(host.node.status().n_nodes for host in crowd.honest), 1)
     figures["datagrams"] = crowd.network.n_datagrams
+    figures["cpu_s"] = round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), 1)
     figures["wall_s"] = round(SystemClock().monotonic() - began, 1)
     figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     return figures
@@ -221,7 +178,7 @@ def _put(crowd: Crowd, setting: Setting, figures: dict[str, Any]) -> list[Item]:
     for number in range(setting.items):
         value = b"%d" % number + b"." * 100
         items.append(signer.item(value, 1, b"%d" % number) if number % 2 else immutable(value))
-    crowd.mutable = {item.target: item for item in items if item.is_mutable}
+    crowd.coven.items = {item.target: item for item in items if item.is_mutable}
     starts = [(host, _putting(host, item)) for host, item in zip(crowd.some(len(items)), items, strict=True)]
     ends: list[PutDone] = crowd.results(starts)
     figures["copies_mean"] = round(mean(end.n_copies for end in ends), 2)

@@ -34,6 +34,7 @@ class Setting:
     churn_period: float = CHURN_PERIOD
     hostile: float = 0.0
     split_period: float = 0.0
+    measured_period: float = MEASURED_PERIOD
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +70,7 @@ def run(setting: Setting) -> dict[str, Any]:
     if setting.churn:
         figures["ring_wrong_in_churn"] = _churn(crowd, setting)
         figures["ring_right_after_churn_s"] = _until_right(crowd, crowd.now)
-    figures |= _measure(crowd)
+    figures |= _measure(crowd, setting.measured_period)
     if setting.split_period:
         crowd.split()
         crowd.run(setting.split_period)
@@ -118,11 +119,11 @@ def _churn(crowd: Crowd, setting: Setting) -> float:
     return round(mean(wrong), 4)
 
 
-def _measure(crowd: Crowd) -> dict[str, Any]:
+def _measure(crowd: Crowd, period: float) -> dict[str, Any]:
     before = {node.number: node.sent_bytes for node in crowd.nodes}
-    crowd.run(MEASURED_PERIOD)
+    crowd.run(period)
     up = crowd.up()
-    rates = [(node.sent_bytes - before.get(node.number, 0)) / MEASURED_PERIOD for node in up]
+    rates = [(node.sent_bytes - before.get(node.number, 0)) / period for node in up]
     links = [len(node.links) for node in up]
     ratios = sorted(node.group.estimated_member_count / len(up) for node in up if not node.is_hostile)
     known = [node.group.n_members for node in up]
@@ -145,9 +146,16 @@ def _measure(crowd: Crowd) -> dict[str, Any]:
 
 
 def _inventions(crowd: Crowd, up: list[Node]) -> dict[str, Any]:
-    shares = []
+    """The share of inventions in members' tables, and who has more of them than it has hostile neighbours."""
+    hostile = {node.peer_id for node in up if node.is_hostile}
+    shares, beyond = [], 0
     for node in up:
         if not node.is_hostile:
-            members = node.group.members(crowd.now)
+            members, neighbours = node.group.members(crowd.now), node.group.neighbours
             shares.append(sum(each.peer_id in crowd.invented for each in members) / max(1, len(members)))
-    return {"invented_share": round(mean(shares), 3), "invented_share_most": round(max(shares), 3)}
+            beyond += shares[-1] > len(neighbours & hostile) / max(1, len(neighbours))
+    return {
+        "invented_share": round(mean(shares), 3),
+        "invented_share_most": round(max(shares), 3),
+        "invented_beyond_share": beyond,
+    }

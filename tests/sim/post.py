@@ -25,6 +25,7 @@ from swarmd.groups.posting import messages
 from swarmd.groups.posting.messages import Announce, Busy, Request
 from swarmd.groups.posting.post import Posted, PostId
 from swarmd.groups.posting.posting import Posting
+from swarmd.groups.service import POSTING_TYPES
 from swarmd.groups.topology import target_links
 from swarmd.identity.identity import Identity
 from tests.sim.clockwork import Clockwork
@@ -107,6 +108,10 @@ class Liar:
         self._peers: set[PeerId] = set()
         self._claimed: set[bytes] = set()
         self._messages: list[tuple[PeerId, bytes]] = []
+
+    @property
+    def types(self) -> range:
+        return POSTING_TYPES
 
     def open_link(self, peer: PeerId, now: float) -> None:
         self._peers.add(peer)
@@ -359,7 +364,7 @@ def simulate(plan: Plan) -> Result:
 def _result(mesh: Mesh, idle_rate: float) -> Result:
     honest = [member for member in mesh.everybody if member.is_honest]
     times: list[float] = []
-    soon, minute, later = _Tally(), _Tally(), _Tally()
+    soon, minute, later = Tally(), Tally(), Tally()
     for post, (at, _) in mesh.posted.items():
         for member in honest:
             got_at = member.got.get(post, math.inf)
@@ -400,7 +405,9 @@ def _result(mesh: Mesh, idle_rate: float) -> Result:
 
 
 @dataclass
-class _Tally:
+class Tally:
+    """Of those who should have had something."""
+
     reached: int = 0
     missed: int = 0
 

@@ -74,6 +74,8 @@ class Held:
     expires_at: float
     n_given: int = 0
     """How often a neighbour was given it that did not insist."""
+    n_least: int = 1
+    """How often one is, whatever this node has sent before."""
 
 
 class Board:

@@ -5,7 +5,7 @@ In: announcements, parts, Busy and Gone, opened and closed links, time. Out: req
 A missing post is *wanted* from its first announcement. It is asked of one announcer, the one that has failed to answer
 least; if that one says Busy or Gone, or lets `ANSWER_TIMEOUT` pass without a part, of the next, and at once when one
 announces it that answers better. When all were asked they are asked again every `RETRY_PERIOD`, and from `PATIENCE`
-after the first announcement on the request insists.
+after the first announcement on the request insists; that of a member with one neighbour does so at once.
 
 Invariant: a wanted post is under way from at most one announcer (a late answer of an earlier one is taken, too); at
 most `WINDOW` posts are under way from one neighbour; what a neighbour can make this node remember is bounded by its
@@ -245,7 +245,10 @@ class Fetcher:
         if not want.fresh and now >= want.due_at:
             want.fresh.extend(want.tried)
             want.tried.clear()
+        insists = now >= want.first_at + PATIENCE or len(self._sources) == 1
         able = [peer for peer in want.fresh if self._has_room(peer, key, now)]
+        if insists:
+            able.reverse()  # who announced it first has given it most
         best = min(able, key=self._reluctance, default=None)
         if best is None:
             for peer in want.fresh:
@@ -255,7 +258,7 @@ class Fetcher:
         want.fresh.remove(best)
         want.asked = best
         self._sources[best].asked[key] = _Asked(now)
-        self._questions.append(Question(best, key, now >= want.first_at + PATIENCE))
+        self._questions.append(Question(best, key, insists))
         self._set_due(key, want, now + ANSWER_TIMEOUT)
 
     def _reluctance(self, peer: PeerId) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 - News: a post that was made here, or has come and is good, is announced to all neighbours within `ANNOUNCE_DELAY` by
   its key, but for those who have announced it; who lacks it asks one of the announcers (`posting.fetch`). So the post
   itself comes to each member once, and its key crosses each link once or twice.
-- Who is asked gives a large post to two neighbours at first, and is Busy for the others, who ask elsewhere: so that
-  nobody has to send one post to thirty. Who has waited in vain insists, and gets it.
+- Who is asked gives a large post to two neighbours at first, a small one to a few more, and in all not more than three
+  times what came; it is Busy for the others, who ask elsewhere: so that nobody has to send one post to thirty. Who has
+  waited in vain, or has nobody else to ask, insists, and gets it.
 - Comparison: when a link opens, and every `COMPARE_PERIOD` with a neighbour at random, a member says what it knows
   (Have), and is told of what it lacks. So late joiners get the last minutes, two halves of a group that meet again
   tell each other, and what went wrong on the way is mended.
@@ -35,7 +36,7 @@ from swarmd.groups.posting.fetch import Fetcher
 from swarmd.groups.posting.link import Link, Traffic
 from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Part, Request
 from swarmd.groups.posting.post import LIFETIME_LIMIT, MESSAGE_LIMIT, Post, Posted, post_id_of
-from swarmd.groups.posting.rate import OwnRate
+from swarmd.groups.posting.rate import Budget, OwnRate
 from swarmd.groups.service import POSTING_TYPES
 from swarmd.identity.identity import Identity
 
@@ -60,7 +61,7 @@ NEWS_PERIOD = 5.0
 """Seconds after a post has come in which it is given to few only, and is news to whoever lacks it."""
 COPIES = 2
 COPIES_BYTES = 2 << 10
-"""Or as many copies as fit in that: asking elsewhere would cost more than a small post does."""
+"""Or as many copies as fit in that, as long as the budget lasts: a small post is so everywhere a second sooner."""
 TIDY_PERIOD = 5.0
 MAX_DOUBTS = 3
 """Neighbours that pass on posts from a far future: when there are so many, it is our clock that is wrong."""
@@ -80,6 +81,7 @@ class Posting:
         self._linked_at = now
         self._begin = TokenBucket(BEGIN_RATE, BEGIN_BURST, now)
         self._rate = OwnRate(now)
+        self._budget = Budget()
         self._seq = 0
         self._posted_at = 0
         self._news: dict[bytes, frozenset[PeerId]] = {}
@@ -260,10 +262,14 @@ class Posting:
 
     def _may_give(self, peer: PeerId, held: Held, now: float, *, insists: bool) -> bool:
         size = len(held.post.encoded)
-        is_for_few = not insists and now < held.came_at + NEWS_PERIOD
-        if is_for_few and held.n_given >= max(COPIES, COPIES_BYTES // size):
-            return False
-        return self._links[peer].give.take(size, now)
+        return (insists or self._is_in_budget(held, size, now)) and self._links[peer].give.take(size, now)
+
+    def _is_in_budget(self, held: Held, size: int, now: float) -> bool:
+        """Whether to give it to who could ask elsewhere."""
+        is_news = now < held.came_at + NEWS_PERIOD
+        if not self._budget.is_left:
+            return is_news and held.n_given < held.n_least
+        return not is_news or held.n_given < max(COPIES, COPIES_BYTES // size)
 
     def _receive_part(self, peer: PeerId, part: Part, now: float, wall: float) -> None:
         encoded = self._fetcher.receive_part(peer, part, now)
@@ -323,6 +329,9 @@ class Posting:
     def _spread(self, post: Post, others: frozenset[PeerId], now: float) -> None:
         """Show a post, and have it announced to all but `others`."""
         self._events.append(Posted(post))
+        self._budget.earn(len(post.encoded))
+        if (held := self._board.get(post.key)) is not None:
+            held.n_least = 1 + self._rng.randrange(COPIES)
         self._news[post.key] = others
         if self._news_at is None:
             self._news_at = now + ANNOUNCE_DELAY
@@ -346,7 +355,9 @@ class Posting:
         return COMPARE_PERIOD * (1 + COMPARE_SPREAD * (2 * self._rng.random() - 1))
 
     def _say(self, peer: PeerId, message: messages.Message) -> None:
-        self._messages.append((peer, message.encode()))
+        data = message.encode()
+        self._budget.spend(len(data))
+        self._messages.append((peer, data))
 
 
 def _chunks(keys: Sequence[bytes]) -> Iterable[tuple[bytes, ...]]:

@@ -31,3 +31,34 @@ class OwnRate:
         """One is made now."""
         self._posts.take(1, now)
         self._bytes.take(size, now)
+
+
+SHARE = 2.5
+"""Times a post's bytes that a member sends for it, announcements and all else included: three with what cannot be
+refused, because somebody insists."""
+MAX_LEFT = 64 << 10
+"""Bytes that are saved up by who was seldom asked: a few small posts are then given to some more."""
+MAX_OWED = 64 << 10
+"""One large post to who insists; what is beyond it is forgiven."""
+
+
+class Budget:
+    """What this node may still send for posts, in bytes: some members are quick and asked by all, and would send every
+    post four times, time and again."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = 0.0
+
+    @property
+    def is_left(self) -> bool:
+        return self._left > 0
+
+    def earn(self, post_bytes: int) -> None:
+        """A post has come, and is passed on."""
+        self._left = min(MAX_LEFT, self._left) + SHARE * post_bytes
+
+    def spend(self, size: int) -> None:
+        """A message was sent."""
+        self._left = max(-MAX_OWED, self._left - size)

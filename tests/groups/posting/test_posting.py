@@ -62,10 +62,21 @@ def test_each_fetches_it_once_although_all_announce_it() -> None:
     assert len(announced) == len(set(announced))
 
 
-def test_who_has_nobody_else_to_ask_gets_a_large_post_all_the_same() -> None:
+def test_who_has_only_one_neighbour_gets_a_large_post_at_once() -> None:
     net = Net(*range(8))
     for number in range(1, 8):
         net.link(0, number)
+    net.post(0, bytes(20_000))
+    assert net.run(10.0, lambda: net.have_all(bytes(20_000))) < PATIENCE
+    assert not any(isinstance(message, Busy) for _, _, message in net.sent)
+    assert net.faults == []
+
+
+def test_who_finds_nobody_else_to_ask_gets_a_large_post_all_the_same() -> None:
+    net = Net(*range(15))
+    for number in range(1, 8):
+        net.link(0, number)
+        net.link(number, 7 + number)
     net.post(0, bytes(20_000))
     assert net.run(10.0, lambda: net.have_all(bytes(20_000))) < PATIENCE + 1.0
     assert any(isinstance(message, Busy) for _, _, message in net.sent)

@@ -31,6 +31,12 @@ def test_nobody_has_to_send_a_large_post_to_all_neighbours() -> None:
     assert result.sent_most <= 6.0
 
 
+def test_nobody_sends_more_than_three_times_what_is_posted() -> None:
+    result = simulate(Plan(members=60, seed=9, loss=0.0, churn=0.0, posts=25, interval=2.0))
+    assert result.in_10_s == 1.0
+    assert result.sent_most <= 3.0
+
+
 @pytest.mark.parametrize("seed", [5, 6])
 def test_liars_delay_it_and_do_not_stop_it(seed: int) -> None:
     result = run(seed, hostile=0.2)

@@ -29,11 +29,11 @@ class Finders(Crowd):
         super().__init__(seed)
         self.found: list[tuple[int, PeerId, float]] = []
 
-    def _pump(self, node: Node) -> None:
+    def pump(self, node: Node) -> None:
         providers = node.group.providers
         while providers is not None and (event := providers.next_event()) is not None:
             self._take(node, event)
-        super()._pump(node)
+        super().pump(node)
 
     def _take(self, node: Node, event: Found) -> None:
         for contact in event.contacts:
@@ -46,18 +46,18 @@ class Finders(Crowd):
         providers = self.nodes[number].group.providers
         assert providers is not None
         providers.provide([OBJECT], self.now)
-        self._pump(self.nodes[number])
+        self.pump(self.nodes[number])
 
     def find(self, number: int) -> None:
         providers = self.nodes[number].group.providers
         assert providers is not None
         assert providers.is_needed
         providers.find(OBJECT, self.now)
-        self._pump(self.nodes[number])
+        self.pump(self.nodes[number])
 
     def release(self, number: int) -> None:
         self.nodes[number].group.hold([], self.now)
-        self._pump(self.nodes[number])
+        self.pump(self.nodes[number])
 
 
 def crowd(n: int) -> Finders:

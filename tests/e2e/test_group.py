@@ -1,0 +1,110 @@
+"""Some daemons that come to know each other through one of them, live without it, and come back; and groups that are
+left while something is fetched in them.
+
+`python -m tests.bench.group` is the first with thirty of them, and measures.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from tests.e2e.farm import MIB, Farm, join, wait_for_members, wait_for_progress, wait_for_share
+from tests.e2e.nodes import Node
+
+MEMBERS = 6
+NAME = "crowd"
+SLOW = '[limits]\nupload = "3 MiB/s"\n'
+
+
+def post(author: Node, hearers: list[Node], text: str) -> None:
+    """Until all have heard it."""
+    author.call("post", group=NAME, text=text)
+    for node in hearers:
+        node.wait_until(partial(has_heard, node, text), "posts")
+
+
+def has_heard(node: Node, text: str) -> bool:
+    return any(each["text"] == text for each in node.call("posts", group=NAME)["posts"])
+
+
+def is_explained(node: Node) -> bool:
+    """Whether it knows why it is linked with each, and how far away that is."""
+    shown = node.call("group.show", group=NAME)
+    return all(each["latency_s"] is not None and each["reason"] for each in shown["neighbours"])
+
+
+def test_a_group_that_formed_through_one_member_goes_on_without_it(farm: Farm) -> None:
+    nodes = farm.start(MEMBERS)
+    first, others = nodes[0], nodes[1:]
+    ticket = first.call("group.create", name=NAME, posting=True)["ticket"]
+    for node in others:
+        node.call("group.join", ticket=ticket)
+    for node in nodes:
+        wait_for_members(node, NAME, MEMBERS - 1)
+    post(others[0], nodes, "all are here")
+    first.stop()
+    for node in others:
+        wait_for_members(node, NAME, MEMBERS - 2)
+    post(others[1], others, "without the first")
+    others[2].wait_until(partial(is_explained, others[2]), "members", "posts")
+    first.start()
+    for node in nodes:
+        wait_for_members(node, NAME, MEMBERS - 1)
+    post(first, nodes, "back again")
+
+
+def test_members_of_a_group_without_peers_meet_only_who_is_named(farm: Farm) -> None:
+    first, second, third = farm.start(3)
+    made = first.json("group", "create", NAME, "--posting", "--no-peers")
+    for node in (second, third):
+        node.call("group.join", ticket=made["ticket"])
+    wait_for_members(first, NAME, 2)
+    post(second, [first, second, third], "by way of the first")
+    for node in (second, third):
+        shown = node.call("group.show", group=NAME)
+        assert (shown["connected"], shown["members"]) == (1, 1)
+        assert [each["reason"] for each in shown["neighbours"]] == ["named"]
+
+
+def two_fetches(farm: Farm) -> tuple[Node, Node, dict[str, Path], dict[str, str]]:
+    """A giver and a getter in two groups; from each something is on its way: the files and the transfers."""
+    giver, getter = farm.start(2, config=SLOW)
+    files, transfers = {}, {}
+    for group, size in (("films", 6 * MIB), ("music", 2 * MIB)):
+        join(group, giver, getter)
+        files[group] = farm.file(group, size)
+        giver.call("share", path=str(files[group]), group=group, name=group)
+        wait_for_share(getter, group)
+        got = getter.call("get", source=group, target_dir=str(getter.downloads))
+        transfers[group] = str(got["id"])
+    wait_for_progress(getter, lambda value: value["have_bytes"] > 0, transfers["films"])
+    return giver, getter, files, transfers
+
+
+def wait_until_done(getter: Node, transfer: str, path: Path) -> None:
+    wait_for_progress(getter, lambda value: value["state"] == "done", transfer)
+    assert (getter.downloads / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_group_is_left_by_who_fetches_in_it(farm: Farm) -> None:
+    giver, getter, files, transfers = two_fetches(farm)
+    getter.call("group.leave", group="films")
+    assert [each["id"] for each in getter.call("transfers")["transfers"]] == [transfers["music"]]
+    wait_until_done(getter, transfers["music"], files["music"])
+    assert not (getter.downloads / "films").exists()
+    assert giver.call("group.show", group="music")["connected"] == 1, "nobody was at fault"
+    wait_for_members(giver, "films", 0)
+
+
+def test_a_group_is_left_by_who_gives_in_it(farm: Farm) -> None:
+    giver, getter, files, transfers = two_fetches(farm)
+    ticket = getter.call("group.invite", group="films")["ticket"]
+    giver.call("group.leave", group="films")
+    wait_for_members(getter, "films", 0)
+    wait_until_done(getter, transfers["music"], files["music"])
+    (waiting,) = [each for each in getter.call("transfers")["transfers"] if each["id"] == transfers["films"]]
+    assert 0 < waiting["have_bytes"] < waiting["size"]
+    giver.call("group.join", ticket=ticket)
+    giver.call("share", path=str(files["films"]), group="films", name="films")
+    wait_until_done(getter, transfers["films"], files["films"])
