@@ -149,11 +149,20 @@ class Dialer:
                 return
             del self._hints[least]
             self._book.release(least, None)
+        if address not in self._hints and source is Source.DHT:
+            self._hints[address] = _Hint(source, self._linked_at(address))  # else each member would be called again
         hint = self._hints.setdefault(address, _Hint(source))
         if _worth(hint.source) < _worth(source):
             hint.source = source  # a user or a ticket does not take it back
         self._book.hold(address, None, now)
         self._wake_at = min(self._wake_at, now)
+
+    def _linked_at(self, address: Address) -> PeerId | None:
+        """The neighbour who says that it is there itself, if one does."""
+        for peer, entry in self._peers.items():
+            if entry.is_linked and entry.addresses.get(address, Source.DHT) >= Source.STATED:
+                return peer
+        return None
 
     def withdraw_hint(self, address: Address, source: Source = Source.MDNS) -> None:
         """mDNS, or the DHT, takes back what it said. What others have said too stays, and where somebody ever

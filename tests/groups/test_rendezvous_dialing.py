@@ -141,3 +141,17 @@ def test_of_the_named_only_the_dht_is_not_heard() -> None:
     made = group(Capability.NO_PEERS)
     made.add_contact(Contact(None, (at(1),)), Source.DHT, 0.0)
     assert made.candidates(0.0) == []
+
+
+def test_neighbours_are_not_called_again_where_they_say_that_they_are() -> None:
+    """Else each member of a group is called once more by all that find it there, in the middle of their transfers."""
+    made = dialer()
+    for peer, number, source in ((A, 1, Source.STATED), (B, 2, Source.GOSSIP)):
+        made.note(peer, at(number), source, 0.0)
+        made.open_link(peer, None, 0.0)
+    for number in (1, 2, 3):
+        made.hint(at(number), Source.DHT, 1.0)
+    called = {candidate.address for candidate in made.candidates((), 1.0, met={A, B})}
+    assert called == {at(2), at(3)}, "what others say of a neighbour is no reason"
+    made.close_link(A, 3600.0, 2.0)
+    assert {candidate.address for candidate in made.candidates((), LATER, met={B})} == {at(1), at(2), at(3)}
