@@ -23,7 +23,7 @@ from swarmd.core.ids import GroupId
 from swarmd.groups.catalogue import MAX_SHARES, MAX_SHARES_PER_PUBLISHER
 from swarmd.store.store import Store
 from swarmd.store.tables.groups import RecordRow
-from tests.e2e.nodes import Node
+from tests.e2e.nodes import START_TIMEOUT, Node
 from tests.groups.builders import record
 
 _PAUSE = 0.005
@@ -72,10 +72,13 @@ def _bench_start(node: Node, count: int) -> None:
 
 
 def _connect(node: Node) -> Client:
+    ends_at = time.monotonic() + START_TIMEOUT
     while True:
         try:
             return Client(str(node.socket))
         except LocalError:
+            if not node.is_running or time.monotonic() > ends_at:
+                raise
             time.sleep(_PAUSE)
 
 

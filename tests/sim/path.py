@@ -4,7 +4,8 @@ Each scene runs on a line of its own. The queue is given in parts of rate x roun
 
 fill      one transfer alone, random loss on the way: its share of the line
 share     two transfers, the second 5 s later: the larger one's part of what both move in the next half minute
-scavenge  a background transfer beside a foreground one, which then ends: what it takes, and when it has 80 %
+scavenge  a background transfer beside a foreground one, which then ends: what it takes, and when it has 80 %;
+          and where the background was there first: what it takes from a second after the other came, for 19 seconds
 critical  1 Mbit/s of time-critical messages in a session whose bulk fills the line: the 99th percentile of their delay
 
 `--goals` runs each scene as its goal is stated (README, *Congestion control*), instead of on the line of the options.
@@ -88,7 +89,19 @@ def scavenge(line: Line) -> list[Figure]:
     return [
         Figure("scavenge", line, "taken beside the other", round(taken, 3), "< 0.1", taken < 0.1),
         Figure("scavenge", line, "seconds until it has 80 %", after, "<= 5", after <= 5),
+        _kept(line),
     ]
+
+
+def _kept(line: Line) -> Figure:
+    """Of the line by a background transfer that was there first."""
+    wire = line.wire()
+    background = wire.transfer(Priority.BACKGROUND)
+    wire.run(8)
+    wire.transfer()
+    wire.run(28)
+    kept = background.rate(9, 28) / wire.rate
+    return Figure("scavenge", line, "kept when it was there first", round(kept, 3), "< 0.1", kept < 0.1)
 
 
 def taken_over(background: Transfer, ended: int, rate: float) -> float:
