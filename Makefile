@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 # The file that `make demo` shares; 256 MiB made on the spot when it is empty.
 FILE ?=
 
+# How many test files run at a time. Daemons in the tests wait for one another much of the time.
+JOBS ?= 2
+
 .PHONY: help env check format test demo bench clean
 
 help:
@@ -38,7 +41,7 @@ format: env
 	$(BIN)/ruff check --fix .
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 demo: env
 	$(BIN)/python -m tests.demo $(if $(FILE),"$(FILE)")

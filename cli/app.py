@@ -6,15 +6,19 @@ object `{"error": {"code", "message"}}` on stdout. A trace is shown only for wha
 
 from __future__ import annotations
 
+import errno
 import importlib
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
-from cli import overview
+from cli import overview, streams
 from cli.context import Settings, json_option, pass_settings
 from swarmd import __version__
-from swarmd.core.errors import SwarmError
+from swarmd.core.errors import DiskFull, LocalError, SwarmError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LazyGroup(click.Group):
@@ -54,7 +58,8 @@ def invoke(arguments: Sequence[str]) -> int:
     try:
         code = swarm.main(list(arguments), "swarm", standalone_mode=False, obj=settings)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # nobody can be told; the exit code still says it
+            error.show()
         settings.emit_error("invalid", error.format_message())
         return error.exit_code
     except click.Abort:
@@ -62,4 +67,10 @@ def invoke(arguments: Sequence[str]) -> int:
         return overview.EXIT_INTERRUPTED
     except SwarmError as error:
         return settings.report(error)
+    except OSError as error:
+        is_full = error.errno in _FULL
+        if streams.settle() and not is_full:
+            raise  # it was not for want of a place to write to
+        kind = DiskFull if is_full else LocalError
+        return settings.report(kind(f"the output cannot be written: {error.strerror}"))
     return code if isinstance(code, int) else 0

@@ -11,8 +11,9 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import update_wrapper
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import click
 import msgspec
@@ -25,6 +26,8 @@ from swarmd.core.terminal import escape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MAX_MESSAGE_CHARS = 2_000
+"""Of one error: some repeat what was given, and that may have been a whole file on stdin."""
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 
 
@@ -37,7 +40,7 @@ class Settings:
 
     def connect(self) -> Client:
         """A connection to the daemon; use it in a `with`."""
-        return Client(self.socket or default_socket_path(os.environ))
+        return Client(self.socket or default_socket_path(os.environ), self._say_that_it_takes_long)
 
     @property
     def is_watched(self) -> bool:
@@ -61,7 +64,11 @@ class Settings:
     def say(self, *lines: str) -> None:
         """A message for the human, to stderr; escaped here, so that a name cannot add a line."""
         for line in lines:
-            click.echo(escape(line), err=True)
+            with suppress(OSError):  # nobody can be told; the exit code still says it
+                click.echo(escape(line), err=True)
+
+    def _say_that_it_takes_long(self) -> None:
+        self.say("swarm: swarmd has not answered yet; Ctrl-C ends the waiting")
 
     def emit_error(self, code: str, message: str) -> None:
         """The error as data, where data was asked for."""
@@ -70,8 +77,11 @@ class Settings:
 
     def report(self, error: SwarmError) -> int:
         """Say what went wrong; the exit code for it."""
-        self.say(f"swarm: {error}")
-        self.emit_error(failure_code(error), str(error))
+        message = str(error)
+        if len(message) > _MAX_MESSAGE_CHARS:
+            message = f"{message[:_MAX_MESSAGE_CHARS]}…"
+        self.say(f"swarm: {message}")
+        self.emit_error(failure_code(error), message)
         return exit_code(error)
 
 
@@ -114,7 +124,9 @@ def json_option(command: F) -> F:
 
 def as_json(value: object) -> str:
     """One line of JSON; what a terminal would obey (C1 controls, direction overrides) is written as \\u...."""
-    return _NOT_PLAIN.sub(_plain, msgspec.json.encode(value).decode())
+    encoded = msgspec.json.encode(value)
+    text = encoded.decode()
+    return text if encoded.isascii() and b"\x7f" not in encoded else _NOT_PLAIN.sub(_plain, text)
 
 
 def _plain(match: re.Match[str]) -> str:
@@ -129,10 +141,21 @@ def read_ticket(given: str) -> str:
     """`given`, or the ticket on stdin when it is `-`, so that secrets need not stand in a process list."""
     if given != "-":
         return given
-    ticket = sys.stdin.read(_MAX_TICKET_CHARS).strip()
+    ticket = _stdin().read(_MAX_TICKET_CHARS).strip()
     if not ticket:
         raise click.UsageError("there is no ticket on stdin")
     return ticket
+
+
+def read_bytes(limit: int) -> bytes:
+    """What is on stdin, of too much one byte more than `limit`."""
+    return _stdin().buffer.read(limit + 1)
+
+
+def _stdin() -> TextIO:
+    if sys.stdin is None:  # the shell has closed it; an empty one would be another matter
+        raise click.UsageError("stdin is closed, and `-` reads from it")
+    return sys.stdin
 
 
 _MAX_TICKET_CHARS = 128 << 10

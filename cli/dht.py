@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
+from contextlib import suppress
 
 import click
 
 from cli.complete import group_names
-from cli.context import Settings, json_option, pass_settings
-from cli.values import get_value, list_values, put_value
+from cli.context import Settings, json_option, pass_settings, read_bytes
+from cli.values import get_value, list_values, put_value, remove_value
 from cli.wording import count, moment, size, table
 from swarmd.control import dht
 from swarmd.control.schema import NoParams
@@ -23,7 +25,7 @@ from swarmd.core.terminal import escape
 _group_option = click.option(
     "--group", metavar="G", shell_complete=group_names, help="For the members of group G only."
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _salt_option = click.option("--salt", metavar="S", help="The salt (BEP 44) in place of the name.")
 
 
@@ -108,7 +110,7 @@ def get(settings: Settings, key: str, output: str | None, salt: str | None, grou
 @json_option
 @pass_settings
 def list_(settings: Settings, group: str | None) -> None:
-    """List what this node keeps alive in the DHT; with --group, values of that group."""
+    """List what this node keeps alive in the DHT for everybody; with --group, the values of that group."""
     if group is not None:
         list_values(settings, group)
         return
@@ -124,10 +126,19 @@ def list_(settings: Settings, group: str | None) -> None:
 @dht_command.command("rm")
 @click.argument("key")
 @_salt_option
+@_group_option
 @json_option
 @pass_settings
-def rm(settings: Settings, key: str, salt: str | None) -> None:
-    """Keep a value alive no longer. Others have it for some hours still."""
+def rm(settings: Settings, key: str, salt: str | None, group: str | None) -> None:
+    """Keep a value alive no longer. Others have it for some hours still.
+
+    With --group, remove it for all members of the group.
+    """
+    if group is not None:
+        if salt is not None:
+            raise click.UsageError("with --group it is: swarm dht rm --group G KEY")
+        remove_value(settings, group, key)
+        return
     with settings.connect() as client:
         done = client.call(dht.FORGET, dht.ForgetParams(key=key, salt=_salt(salt)))
     settings.emit(done, f"{escape(done.key)} is not put again")
@@ -151,6 +162,7 @@ def _status_text(status: dht.DhtStatus) -> str:
             f"node ID    {status.node_id}",
             f"nodes      {status.nodes}, entered at {escape(', '.join(status.bootstrap)) or 'neighbours'}",
             f"seen as    {status.seen_as or 'nobody has said yet'}",
+            f"reached    {escape(status.reached or 'not known')}",
             f"stored     {count(status.items, 'item')} ({size(status.item_bytes)}) for others, "
             f"{count(status.announced, 'announced key')}",
             f"kept       {count(status.kept, 'item')} put from here",
@@ -168,7 +180,7 @@ def _content(place: str) -> bytes:
     """Refused here when it is too long, before all of it is read."""
     try:
         if place == "-":
-            content = sys.stdin.buffer.read(dht.MAX_VALUE_BYTES + 1)
+            content = read_bytes(dht.MAX_VALUE_BYTES)
         else:
             with open(place, "rb") as file:
                 content = file.read(dht.MAX_VALUE_BYTES + 1)
@@ -180,10 +192,21 @@ def _content(place: str) -> bytes:
 
 
 def _write(place: str, content: bytes) -> None:
+    """All or nothing: a file that is there stays until the new one is whole. Devices and pipes are written to."""
+    path = os.path.realpath(place)
+    is_file = os.path.isfile(path)
+    part = f"{path}.{os.getpid()}.part" if is_file or not os.path.exists(path) else path
     try:
-        with open(place, "wb") as file:
+        with open(part, "wb") as file:
             file.write(content)
+        if part != path:
+            if is_file:
+                shutil.copymode(path, part)
+            os.replace(part, path)
     except OSError as error:
+        if part != path:
+            with suppress(OSError):
+                os.unlink(part)
         raise _told(error, place) from error
 
 

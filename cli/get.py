@@ -15,6 +15,7 @@ from cli.complete import group_names, share_names
 from cli.context import Settings, json_option, pass_settings, read_ticket
 from cli.overview import EXIT_INTERRUPTED
 from cli.progress import TransferDisplay
+from cli.spans import Span
 from cli.wording import count, size, transfer_label
 from swarmd.control.client import Client, DaemonUnreachable
 from swarmd.control.records import Order, Transfer
@@ -45,7 +46,7 @@ from swarmd.core.terminal import escape
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Span(min=0),
     help="Stop waiting when nothing has arrived for so long: exit code 6 without peers, 8 with.",
 )
 @json_option

@@ -7,6 +7,7 @@ import click
 from cli.complete import group_names
 from cli.context import Settings, json_option, pass_settings, read_ticket
 from cli.qr import show_ticket
+from cli.spans import Span
 from cli.wording import count, duration, group_label, rate, short, table
 from swarmd.control import schema
 from swarmd.control.records import Group, GroupInfo, Member, Neighbour
@@ -69,6 +70,8 @@ def join(settings: Settings, ticket: str) -> None:
     params = schema.GroupJoinParams(ticket=read_ticket(ticket))
     with settings.connect() as client:
         group = client.call(schema.GROUP_JOIN, params)
+    if group.warning is not None:
+        settings.say(f"swarm: {group.warning}")
     settings.emit(group, f"joined {group_label(group.group_id, group.name)}")
 
 
@@ -123,6 +126,7 @@ def _group_text(group: GroupInfo) -> str:
             f"shares      {group.shares}",
             f"offers      {escape(', '.join(group.capabilities))}",
             f"publishing  {publishing}",
+            *_posting_lines(group),
             f"estimated   {count(group.estimated_members, 'member')}",
             f"address     {group.address}",
             *_refused_lines(group),
@@ -137,6 +141,13 @@ def _group_text(group: GroupInfo) -> str:
             ),
         ]
     ).rstrip()
+
+
+def _posting_lines(group: GroupInfo) -> list[str]:
+    if "posting" not in group.capabilities:
+        return []
+    who = "only authorised members post" if group.restrict_post else "every member may post"
+    return [f"posts       {who}"]
 
 
 def _refused_lines(group: GroupInfo) -> list[str]:
@@ -177,11 +188,13 @@ def _member_row(member: Member) -> tuple[str, ...]:
 @_group_argument
 @click.option("--publisher", metavar="PEER-ID", help="Also authorise this peer to share, where that is restricted.")
 @click.option("--poster", metavar="PEER-ID", help="Also authorise this peer to post, where that is restricted.")
-@click.option("--valid", metavar="DAYS", type=click.FloatRange(min=0), help="How long the authorisation holds.")
+@click.option("--valid", metavar="DAYS", type=Span(min=0, min_open=True), help="How long the authorisation holds.")
 @json_option
 @pass_settings
 def invite(settings: Settings, group: str, publisher: str | None, poster: str | None, valid: float | None) -> None:
     """Print a ticket that lets its reader into a group. It is a secret."""
+    if valid is not None and publisher is poster is None:
+        raise click.UsageError("--valid is of an authorisation (--publisher, --poster); a membership does not expire")
     seconds = valid * 86400 if valid is not None else None
     params = schema.GroupInviteParams(group=group, publisher=publisher, poster=poster, valid_s=seconds)
     with settings.connect() as client:

@@ -6,16 +6,16 @@ What comes from others is escaped before it reaches a terminal; with `--json` ea
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from cli import streams
 from cli.complete import group_names
-from cli.context import Settings, json_option, pass_settings
+from cli.context import Settings, json_option, pass_settings, read_bytes
+from cli.spans import Span
 from cli.wording import short
 from swarmd.control import messaging, schema
 from swarmd.control.records import Event, Lost, Topic
-from swarmd.core.errors import InvalidArgument
+from swarmd.core.errors import InvalidArgument, NotAllowed
 from swarmd.core.terminal import escape
 
 _group_argument = click.argument("group", metavar="G", shell_complete=group_names)
@@ -47,8 +47,14 @@ def listen_command(settings: Settings, group: str, recent: bool) -> None:
     """Print what is posted in group G, and what is sent to this node in it, until you interrupt it."""
     topics: list[Topic] = ["posts", "messages"]
     with settings.connect() as client, settings.connect() as feed:
-        group_id = client.call(schema.GROUP_SHOW, schema.GroupParams(group=group)).group_id
-        events = feed.events(topics)
+        found = client.call(schema.GROUP_SHOW, schema.GroupParams(group=group))
+        if not {"posting", "routing"} & set(found.capabilities):
+            raise NotAllowed(
+                "this group is for neither posting nor routing, so there is nothing to hear in it: that is chosen when"
+                " it is created (group create --posting --routing)"
+            )
+        group_id = found.group_id
+        events = feed.events(topics, streams.stdout_descriptor())
         known = client.call(messaging.POSTS, messaging.PostsParams(group=group_id)).posts if recent else []
         for post in known:
             _show(settings, "post", post)
@@ -67,7 +73,7 @@ def listen_command(settings: Settings, group: str, recent: bool) -> None:
 @click.argument("address")
 @_message_argument
 @click.option("--reply", is_flag=True, help="Wait for the answer of a program there, and print it.")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
+@click.option("--timeout", metavar="SECONDS", type=Span(min=0.1), default=10.0, show_default=True)
 @json_option
 @pass_settings
 def route_command(settings: Settings, group: str, address: str, message: str, reply: bool, timeout: float) -> None:
@@ -97,7 +103,7 @@ def _read(message: str, limit: int) -> tuple[str | None, bytes | None]:
     if message != "-":
         given = message.encode(errors="surrogateescape")
     else:
-        given = sys.stdin.buffer.read(limit + 1)
+        given = read_bytes(limit)
     if len(given) > limit:
         raise InvalidArgument(f"the message is longer than {limit >> 10} KiB: share a file instead (swarm share)")
     try:
@@ -114,8 +120,8 @@ def _show(settings: Settings, kind: str, message: messaging.Post | messaging.Mes
     if settings.json:
         settings.emit({"kind": kind, **_fields(message)}, "")
         return
-    sender = message.author if isinstance(message, messaging.Post) else message.sender
-    settings.emit(message, f"{short(sender)}: {_content(message)}")
+    sender = short(message.author) if isinstance(message, messaging.Post) else f"{short(message.sender)} (to you)"
+    settings.emit(message, f"{sender}: {_content(message)}")
 
 
 def _fields(message: messaging.Post | messaging.Message) -> dict[str, object]:

@@ -34,6 +34,7 @@ def _status_text(status: Status, listed: int, width: int | None) -> str:
         f"listening  {', '.join(map(escape, status.listen)) or 'nowhere'}, mDNS {'on' if status.mdns else 'off'}",
         *_dht_lines(status),
         f"state      {escape(status.state_dir)}",
+        f"socket     {escape(status.socket)}",
         f"now        {count(status.sessions, 'session')}, {count(listed, 'group')}, "
         f"{count(singles, 'single share') + ', ' if singles else ''}"
         f"{count(status.shares, 'own share')}, {count(status.transfers, 'transfer')}",
@@ -89,4 +90,6 @@ def metrics_command(settings: Settings) -> None:
     """Print counters and gauges in the text format of Prometheus, for its node exporter's textfile collector."""
     with settings.connect() as client:
         metrics = client.call(METRICS, NoParams())
-    settings.emit(metrics, metrics.text.rstrip("\n"))
+    lines = metrics.text.rstrip("\n").split("\n")
+    # Names of groups are in it, which others chose; a scraper has to get them as they are.
+    settings.emit(metrics, "\n".join(map(escape, lines) if settings.width is not None else lines))

@@ -1,4 +1,4 @@
-"""What `swarm dht put`, `get` and `list` do with `--group`: values that members of a group keep for each other.
+"""What `swarm dht put`, `get`, `rm` and `list` do with `--group`: values that members of a group keep for each other.
 
 A value goes to stdout byte by byte, as it was put; only a terminal gets it escaped.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from cli.context import Settings
-from cli.wording import group_label, short, table
+from cli.context import Settings, read_bytes
+from cli.wording import group_label, short, size, table
 from swarmd.control import values
 from swarmd.core.errors import InvalidArgument
 from swarmd.core.terminal import escape
@@ -16,12 +16,11 @@ from swarmd.core.terminal import escape
 
 def put_value(settings: Settings, group: str, key: str, value: str) -> None:
     """`swarm dht put --group G KEY VALUE`; VALUE `-` is read from stdin."""
-    given = (
-        sys.stdin.buffer.read(values.MAX_VALUE_BYTES + 1) if value == "-" else value.encode(errors="surrogateescape")
-    )
+    given = read_bytes(values.MAX_VALUE_BYTES) if value == "-" else value.encode(errors="surrogateescape")
     if len(given) > values.MAX_VALUE_BYTES:
         raise InvalidArgument(
-            f"a group's value has at most {values.MAX_VALUE_BYTES} bytes: share a file instead (swarm share --group)"
+            f"a group's value has at most {values.MAX_VALUE_BYTES:,} bytes (64 KiB): share a file instead"
+            " (swarm share --group)"
         )
     try:
         text, data = given.decode(), None
@@ -45,6 +44,14 @@ def get_value(settings: Settings, group: str, key: str) -> None:
         sys.stdout.buffer.flush()
 
 
+def remove_value(settings: Settings, group: str, key: str) -> None:
+    """`swarm dht rm --group G KEY`."""
+    with settings.connect() as client:
+        done = client.call(values.REMOVE_VALUE, values.RemoveValueParams(group=group, key=key))
+    label = group_label(done.group_id, done.group_name)
+    settings.emit(done, f"{escape(done.key)} is gone from {label}: {done.copies} nodes know")
+
+
 def list_values(settings: Settings, group: str | None) -> None:
     """`swarm dht list [--group G]`: what this node keeps alive."""
     with settings.connect() as client:
@@ -59,4 +66,4 @@ def list_values(settings: Settings, group: str | None) -> None:
 def _shown(value: values.GroupValue) -> str:
     if value.text is not None:
         return escape(value.text.removesuffix("\n"))
-    return f"({len(value.data or b'')} bytes, not text)"
+    return f"({size(value.size)})" if value.data is None else f"({value.size} bytes, not text)"

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from swarmd.control.client import NetGroup
+from swarmd.control.client import NetGroup, run
 from swarmd.control.messaging import Post
 
 
@@ -13,14 +13,17 @@ async def print_posts(group: NetGroup) -> None:
             print(f"{event.data.author[:8]}: {event.data.text!r}", flush=True)
 
 
+async def send_lines(group: NetGroup) -> None:
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        await group.post(line.rstrip("\n"))
+    await group.close()
+
+
 async def main(name: str) -> None:
     async with await NetGroup.join(name) as group:
         for post in await group.recent_posts():
             print(f"{post.author[:8]}: {post.text!r}", flush=True)
-        printer = asyncio.create_task(print_posts(group))
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            await group.post(line.rstrip("\n"))
-        printer.cancel()
+        await asyncio.gather(print_posts(group), send_lines(group))
 
 
-asyncio.run(main(sys.argv[1]))
+run(main(sys.argv[1])) if len(sys.argv) == 2 else sys.exit(__doc__)

@@ -6,17 +6,18 @@ import asyncio
 import sys
 from collections import Counter
 
-from swarmd.control.client import NetGroup
+from swarmd.control.client import NetGroup, run
 from swarmd.control.messaging import Post
 
 counts: Counter[str] = Counter()
 
 
 def hear(post: Post) -> None:
-    counts[post.author] = max(counts[post.author], int(post.text or 0))
+    if post.text and post.text.isdecimal() and len(post.text) < 10:  # others may say other things
+        counts[post.author] = max(counts[post.author], int(post.text))
 
 
-async def follow(group: NetGroup) -> None:
+async def follow(group: NetGroup, own: str) -> None:
     async for event in group.events():
         if isinstance(event.data, Post):
             hear(event.data)
@@ -25,17 +26,18 @@ async def follow(group: NetGroup) -> None:
             await group.post(str(counts[own]))  # for who is new: posts of more than five minutes ago are gone
 
 
+async def count(group: NetGroup, own: str) -> None:
+    while await asyncio.to_thread(sys.stdin.readline):
+        hear(await group.post(str(counts[own] + 1)))
+    await group.close()
+
+
 async def main(name: str) -> None:
-    global own
     async with await NetGroup.join(name) as group:
         own = await group.own_id()
-        follower = asyncio.create_task(follow(group))
         for post in await group.recent_posts():
             hear(post)
-        while await asyncio.to_thread(sys.stdin.readline):
-            hear(await group.post(str(counts[own] + 1)))
-        follower.cancel()
+        await asyncio.gather(follow(group, own), count(group, own))
 
 
-own = ""
-asyncio.run(main(sys.argv[1]))
+run(main(sys.argv[1])) if len(sys.argv) == 2 else sys.exit(__doc__)

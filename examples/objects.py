@@ -2,11 +2,10 @@
 others, which give each other what they have. First `swarm group create GROUP`. Piece 0 is the number of the others.
 """
 
-import asyncio
 import sys
 from pathlib import Path
 
-from swarmd.control.client import NetGroup
+from swarmd.control.client import NetGroup, run
 
 SIZE = 60_000
 
@@ -34,4 +33,4 @@ async def main(name: str, role: str, path: Path) -> None:
                     return
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))) if len(sys.argv) == 4 else sys.exit(__doc__)

@@ -29,6 +29,10 @@ P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 
+MAX_CALLS = 16
+"""As many as the daemon runs for one connection."""
+
+
 class Listener(Protocol):
     """Somebody who is told of one object (`objects_client`)."""
 
@@ -47,10 +51,13 @@ class AsyncClient:
         self._reader, self._writer = reader, writer
         self._last_id = 0
         self._calls: dict[int, tuple[asyncio.Future[wire.Incoming], _Progress | None]] = {}
+        self._turns = asyncio.Semaphore(MAX_CALLS)
+        self._given_up: set[int] = set()  # not waited for any more, and the daemon has not answered
         self._events: Backlog[Event | Lost] = Backlog()
         self._arrived = asyncio.Event()
         self._listeners: dict[int, Listener] = {}
         self._end: LocalError | None = None  # why the connection is over
+        self._is_closed = False  # by us
         self._task = asyncio.create_task(self._read(), name="control-client")
 
     @classmethod
@@ -71,25 +78,37 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Calls that still run in the daemon end with the connection."""
+        """Calls that still run in the daemon end with the connection; iterations here come to their end."""
+        self._is_closed = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._writer.transport.abort()
 
     async def call(self, method: Method[P, R], params: P, progress: Callable[[Any], None] | None = None) -> R:
-        """Wait for the result; `progress` gets each value of the method's progress type meanwhile."""
-        if self._end is not None:
-            raise self._end
-        self._last_id += 1
+        """Wait for the result; `progress` gets each value of the method's progress type meanwhile.
+
+        At most MAX_CALLS run at once: one more waits for its turn.
+        """
+        line = request_line(self._next_id(), method, params)
         request_id = self._last_id
-        line = request_line(request_id, method, params)
-        answered = asyncio.get_running_loop().create_future()
+        await self._turns.acquire()
+        answered: asyncio.Future[wire.Incoming] = asyncio.get_running_loop().create_future()
         self._calls[request_id] = answered, _progress_of(method, progress)
         try:
+            if self._end is not None:
+                raise self._end
             self._writer.write(line)
             return answer_of(await answered, method)
         finally:
             del self._calls[request_id]
+            if answered.cancelled() and self._end is None:
+                self._given_up.add(request_id)
+            else:
+                self._turns.release()
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
 
     def listen(self, object_id: int, listener: Listener) -> None:
         """Tell it of that object, which this connection has open, and of the end of the connection."""
@@ -101,8 +120,8 @@ class AsyncClient:
         self._listeners.pop(object_id, None)
 
     async def events(self, topics: list[Topic]) -> AsyncIterator[Event | Lost]:
-        """Subscribe (again: replaces the topics); then every event until the daemon ends
-        (DaemonUnreachable)."""
+        """Subscribe (again: replaces the topics); then every event until the daemon ends (DaemonUnreachable), or
+        `close`."""
         await self.call(SUBSCRIBE, SubscribeParams(topics=topics))
         return self._iterate()
 
@@ -113,6 +132,8 @@ class AsyncClient:
             if self._events:
                 yield self._events.pop()
                 continue
+            if self._is_closed:
+                return
             if self._end is not None:
                 raise self._end
             self._arrived.clear()
@@ -130,7 +151,9 @@ class AsyncClient:
             self._finish(error)
         finally:
             if self._end is None:
-                self._finish(gone_error(self._path))
+                self._finish(
+                    LocalError("the connection has been closed here") if self._is_closed else gone_error(self._path)
+                )
 
     def _finish(self, reason: LocalError) -> None:
         self._end = reason
@@ -140,6 +163,12 @@ class AsyncClient:
         for answered, _ in self._calls.values():
             if not answered.done():
                 answered.set_exception(reason)
+        for request_id in list(self._given_up):
+            self._answered(request_id)
+
+    def _answered(self, given_up: int) -> None:
+        self._given_up.remove(given_up)
+        self._turns.release()
 
     def _take(self, message: wire.Incoming) -> None:
         if message.method == "progress":
@@ -160,6 +189,8 @@ class AsyncClient:
             answered = self._calls[message.id][0]
             if not answered.done():
                 answered.set_result(message)
+        elif isinstance(message.id, int) and message.id in self._given_up:
+            self._answered(message.id)
 
 
 def _progress_of(method: Method[P, R], progress: Callable[[Any], None] | None) -> _Progress | None:

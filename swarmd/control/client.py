@@ -10,8 +10,10 @@ import.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
@@ -37,19 +39,22 @@ from swarmd.core.errors import InvalidArgument, LocalError, NotAllowed
 
 if TYPE_CHECKING:
     from swarmd.control.netgroup import NetGroup as NetGroup
+    from swarmd.control.netgroup import run as run
 
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 _RECEIVE_BYTES = 256 << 10
+_PATIENCE_MS = 2_000
+"""So long an answer may take before somebody who watches wonders."""
 _SYSTEM_SOCKET = "/run/swarmd/control.sock"
 _SYSTEM_UID_LIMIT = 1000
 
 
 def __getattr__(name: str) -> Any:
-    """`NetGroup`, for programs; with asyncio, which the command line does not pay for."""
-    if name == "NetGroup":
-        return importlib.import_module("swarmd.control.netgroup").NetGroup
+    """`NetGroup` and `run`, for programs; with asyncio, which the command line does not pay for."""
+    if name in ("NetGroup", "run"):
+        return getattr(importlib.import_module("swarmd.control.netgroup"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -135,9 +140,13 @@ def decode_as(raw: msgspec.Raw, kind: type[T]) -> T:
 class Client:
     """One connection to the daemon."""
 
-    def __init__(self, path: str) -> None:
-        """Connect; DaemonUnreachable or NotAllowed when that fails."""
+    def __init__(self, path: str, slow: Callable[[], None] | None = None) -> None:
+        """Connect; DaemonUnreachable or NotAllowed when that fails.
+
+        slow: called once in each call that brings nothing for two seconds, unless it tells how far it is.
+        """
         self._path = path
+        self._slow = slow
         self._buffer = bytearray()
         self._searched = 0
         self._last_id = 0
@@ -165,6 +174,8 @@ class Client:
         self._last_id += 1
         request_id = self._last_id
         self._send(request_line(request_id, method, params))
+        if self._slow is not None and method.progress is None and not self._has_come(_PATIENCE_MS):
+            self._slow()
         while True:
             message = self._receive()
             if message.method is None and message.id in (request_id, None):
@@ -174,18 +185,19 @@ class Client:
                 if notice.id == request_id:
                     progress(decode_as(notice.value, method.progress))
 
-    def events(self, topics: list[Topic]) -> Iterator[Event | Lost]:
+    def events(self, topics: list[Topic], output: int | None = None) -> Iterator[Event | Lost]:
         """Subscribe, then every event until the daemon ends (DaemonUnreachable); the connection is for
         nothing else then.
 
-        The subscription stands before the first event is asked for.
+        The subscription stands before the first event is asked for. output: the descriptor to which they are written;
+        BrokenPipeError as soon as nobody reads there, not only when there is something to write.
         """
         self.call(SUBSCRIBE, SubscribeParams(topics=topics))
-        return self._events()
+        return self._events(output)
 
-    def _events(self) -> Iterator[Event | Lost]:
+    def _events(self, output: int | None) -> Iterator[Event | Lost]:
         while True:
-            message = self._receive()
+            message = self._receive(output)
             if message.method in ("event", "lost"):
                 yield event_of(message)
 
@@ -195,11 +207,24 @@ class Client:
         except ConnectionError:  # why it was closed may still be there to read
             return
 
-    def _receive(self) -> wire.Incoming:
+    def _has_come(self, timeout_ms: int | None = None, output: int | None = None) -> bool:
+        """Wait until something can be received (or the daemon is gone)."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        if output is not None:
+            poll.register(output, 0)  # that nobody reads it any more is always reported
+        ready = [descriptor for descriptor, _ in poll.poll(timeout_ms)]
+        if output in ready:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return bool(ready)
+
+    def _receive(self, output: int | None = None) -> wire.Incoming:
         while (end := self._buffer.find(b"\n", self._searched)) < 0:
             self._searched = len(self._buffer)
             if self._searched > MAX_RESPONSE_BYTES + MAX_REQUEST_BYTES:
                 raise LocalError("the control socket sends no end of line; is it a swarmd?")
+            if output is not None:
+                self._has_come(output=output)
             try:
                 received = self._sock.recv(_RECEIVE_BYTES)
             except ConnectionError as error:

@@ -122,7 +122,9 @@ class DhtStatus(Result, frozen=True, kw_only=True):
 
     on: whether this node takes part; `why` says why not, or what it lacks. network: the same at nodes of one network.
     nodes: that it knows. items, item_bytes, announced: what it keeps for others. kept: how many items are put again
-    from here. seen_as: where others see its UDP port. queries: by what became of them. searching: searches under way.
+    from here. seen_as: where others see its UDP port. reached: in words, whether nodes of the public internet can reach
+    it there; read_only: it is believed that they cannot, so it asks only and answers nobody (BEP 43). queries: by what
+    became of them. searching: searches under way.
     """
 
     mode: Literal["private", "public", "off"]
@@ -133,6 +135,8 @@ class DhtStatus(Result, frozen=True, kw_only=True):
     nodes: int
     bootstrap: list[str]
     seen_as: str | None
+    read_only: bool
+    reached: str | None
     items: int
     item_bytes: int
     announced: int

@@ -13,20 +13,26 @@ Not here: creating and joining groups (`swarm group`), sharing files.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NoReturn, Self
 
 from swarmd.control import messaging, schema
 from swarmd.control.async_client import AsyncClient
-from swarmd.control.client import default_socket_path
+from swarmd.control.client import default_socket_path, exit_code
 from swarmd.control.messaging import Message, Post, ReceiveMode, Routed
 from swarmd.control.objects_client import Objects
 from swarmd.control.records import Event, GroupInfo, Lost, Member, Order, Topic
+from swarmd.core.errors import LocalError
+from swarmd.core.ids import PeerId
 
 Content = str | bytes
-TOPICS: list[Topic] = ["posts", "messages", "members", "groups"]
+TOPICS: list[Topic] = ["posts", "messages", "members", "groups", "coverage"]
 
 
 class NetGroup:
@@ -74,10 +80,30 @@ class NetGroup:
     async def members(self) -> list[Member]:
         return (await self._client.call(schema.GROUP_MEMBERS, schema.GroupParams(group=self.group_id))).members
 
+    async def add_neighbor(self, peer_id: str, *addresses: str) -> None:
+        """Connect to that member now, at these addresses (HOST:PORT) or where the group knows; it may be let go later,
+        if neither needs the other. Unreachable; NoPeers when who answers is not in the group."""
+        await self._meet(peer_id, addresses, connect=True)
+
+    async def add_member_hint(self, peer_id: str, *addresses: str) -> None:
+        """That peer is a member: it is called when the group wants it."""
+        await self._meet(peer_id, addresses, connect=False)
+
+    async def _meet(self, peer_id: str, addresses: tuple[str, ...], *, connect: bool) -> None:
+        params = schema.GroupMeetParams(
+            group=self.group_id, peer_id=peer_id, addresses=list(addresses), connect=connect
+        )
+        await self._client.call(schema.GROUP_MEET, params)
+
+    @staticmethod
+    def address_of(peer_id: str) -> str:
+        """Where on the group's ring that peer is: 64 hexadecimal digits. InvalidArgument."""
+        return hashlib.sha256(b"\x21\x0f" + PeerId.parse(peer_id)).hexdigest()  # as `groups.ring` has it
+
     async def events(self) -> AsyncIterator[Event]:
-        """What happens in the group from now on: topics `posts`, `messages`, `members` and `groups`. Where events came
-        faster than they were taken, one named `lost` of the topic `daemon` stands for them (its data: `Lost`). One
-        iteration at a time."""
+        """What happens in the group from now on: topics `posts`, `messages`, `members` (neighbours, who come and go),
+        `coverage` and `groups`. Where events came faster than they were taken, one named `lost` of the topic `daemon`
+        stands for them (its data: `Lost`). One iteration at a time; DaemonUnreachable when the daemon ends."""
         async for event in await self._client.events(TOPICS):
             if isinstance(event, Lost):
                 yield Event(topic="daemon", name="lost", data=event)
@@ -141,6 +167,24 @@ class NetGroup:
         text, data = _split(message)
         params = messaging.SendParams(group=self.group_id, to=to, address=address, text=text, data=data)
         return (await self._client.call(messaging.SEND, params)).result
+
+
+def run(program: Coroutine[Any, Any, object]) -> NoReturn:
+    """Run a program to its end, and end the process as `swarm` does: an error of the daemon's, or the system's, is a
+    line on standard error and an exit code, Ctrl-C is 130. At once, whatever threads still wait for (a line of input,
+    say); nothing registered with `atexit` is run.
+    """
+    status = 0
+    try:
+        asyncio.new_event_loop().run_until_complete(program)
+    except (LocalError, OSError) as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        status = exit_code(error) if isinstance(error, LocalError) else 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def content_of(message: Post | Message | Routed) -> bytes:

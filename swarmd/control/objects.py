@@ -1,7 +1,7 @@
 """The part of the control protocol that is about objects of programs: what a program has and wants, piece by piece.
 
 As `schema`, which joins these methods to the table. An object is named by a group and a name; its pieces have an index,
-0 to 65,535, and are any 1 to 65,536 bytes. Ranges are half open, as Python's: `start` is in it, `stop` is not.
+0 to 262,143, and are any 1 to 65,536 bytes. Ranges are half open, as Python's: `start` is in it, `stop` is not.
 
 The connection that opens an object is the one that has it. What concerns it is told to that connection alone, by
 notifications `object` whose params are an `ObjectEvent`; and when it ends the object is closed, with everything the
@@ -20,7 +20,7 @@ import msgspec
 from swarmd.control.method import Method, Params, Text
 from swarmd.control.records import Order, Result
 
-MAX_PIECES = 1 << 16
+MAX_PIECES = 1 << 18
 MAX_PIECE_BYTES = 64 << 10
 WINDOW = 32
 """Pieces of an object under way, or told of and not taken."""
@@ -28,8 +28,8 @@ MAX_OBJECTS = 32
 """Open on one connection."""
 
 ObjectId = Annotated[int, msgspec.Meta(ge=0, description="a number that the daemon gave")]
-Start = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PIECES, description="a number from 0 to 65,535")]
-Stop = Annotated[int, msgspec.Meta(ge=1, le=MAX_PIECES, description="a number from 1 to 65,536")]
+Start = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PIECES, description="a number from 0 to 262,143")]
+Stop = Annotated[int, msgspec.Meta(ge=1, le=MAX_PIECES, description="a number from 1 to 262,144")]
 Piece = Annotated[
     bytes,
     msgspec.Meta(min_length=1, max_length=MAX_PIECE_BYTES, description="1 to 65,536 bytes in base64"),

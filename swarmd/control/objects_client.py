@@ -6,7 +6,7 @@
             if event.name == "result":
                 ...
 
-Pieces have an index, 0 to 65,535, and are 1 to 65,536 bytes. To have a piece is a promise to give it: `write` or
+Pieces have an index, 0 to 262,143, and are 1 to 65,536 bytes. To have a piece is a promise to give it: `write` or
 `deny` answers each `request`, within 20 s. A piece that has come is not had: whoever has looked at it, and kept it,
 says `add_have`. If it is bad, `add_want` gets it again.
 
@@ -138,8 +138,10 @@ class Objects:
         count, self._untaken = self._untaken, 0
         if self._end is not None or self._is_closed:
             return
+        params = objects.TakenParams(object_id=self._object_id, count=count)
+        saying = asyncio.create_task(self._client.call(objects.TAKEN, params))
         with suppress(NotFound):  # the group has been left, as an event says that is on its way
-            await self._client.call(objects.TAKEN, objects.TakenParams(object_id=self._object_id, count=count))
+            await asyncio.shield(saying)  # whoever is cancelled here has taken them nevertheless
 
     def heard(self, event: ObjectEvent) -> None:
         """The client's reader says what has come."""

@@ -14,7 +14,7 @@ import msgspec
 
 Kind = Literal["file", "folder"]
 Order = Literal["rarest", "lowest"]
-Topic = Literal["transfers", "shares", "groups", "members", "peers", "daemon", "posts", "messages"]
+Topic = Literal["transfers", "shares", "groups", "members", "peers", "daemon", "posts", "messages", "coverage"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,6 +307,13 @@ class GroupCreated(Group, frozen=True, kw_only=True):
     ticket: str
 
 
+class GroupJoined(Group, frozen=True, kw_only=True):
+    """`group.join`. warning: what may not be as its user thinks: it is another group than one of the same name, and in
+    what; or the ticket's authorisation does less than expected."""
+
+    warning: str | None = None
+
+
 class Groups(Result, frozen=True, kw_only=True):
     """`group.list`."""
 
@@ -335,6 +342,12 @@ class Invitation(Result, frozen=True, kw_only=True):
     ticket: str
     group_id: str
     name: str | None
+
+
+class Met(Result, frozen=True, kw_only=True):
+    """`group.meet`: whether that member is a neighbour now."""
+
+    connected: bool
 
 
 class GroupLeft(Result, frozen=True, kw_only=True):
@@ -386,6 +399,15 @@ class MemberChange(Result, frozen=True, kw_only=True):
     group_id: str
     peer_id: str
     address: str | None
+
+
+class Coverage(Result, frozen=True, kw_only=True):
+    """Events `coverage`: changed. The addresses of the ring that this node is nearest to among its neighbours, in a
+    group for routing: from one to the other, upwards."""
+
+    group_id: str
+    coverage_from: str
+    coverage_to: str
 
 
 class Metrics(Result, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ import msgspec
 from swarmd.control import dht, messaging, objects, values
 from swarmd.control.method import AbsolutePath, Method, NoParams, Params, Seconds, Text, TicketText
 from swarmd.control.records import (
+    Coverage,
     Data,
     DhtGlance,
     Event,
@@ -32,6 +33,7 @@ from swarmd.control.records import (
     Group,
     GroupCreated,
     GroupInfo,
+    GroupJoined,
     GroupLeft,
     Groups,
     Invitation,
@@ -42,6 +44,7 @@ from swarmd.control.records import (
     Member,
     MemberChange,
     Members,
+    Met,
     Metrics,
     Neighbour,
     NodeId,
@@ -67,6 +70,7 @@ from swarmd.control.records import (
 )
 
 __all__ = [
+    "Coverage",
     "Data",
     "DhtGlance",
     "Event",
@@ -74,6 +78,7 @@ __all__ = [
     "Group",
     "GroupCreated",
     "GroupInfo",
+    "GroupJoined",
     "GroupLeft",
     "Groups",
     "Invitation",
@@ -85,6 +90,7 @@ __all__ = [
     "MemberChange",
     "Members",
     "Method",
+    "Met",
     "Metrics",
     "Neighbour",
     "NoParams",
@@ -299,6 +305,24 @@ class GroupInviteParams(Params, frozen=True, kw_only=True):
     valid_s: Seconds | None = None
 
 
+Places = Annotated[list[Text], msgspec.Meta(max_length=8, description="a list of at most 8 addresses")]
+
+
+class GroupMeetParams(Params, frozen=True, kw_only=True):
+    """`group.meet`: somebody is said to be a member, and at these addresses; without any, where the group knows, or
+    finds it in the DHT. As with everybody, only its proof makes it one.
+
+    connect: call it now, and wait for its proof; later it may be let go, as a neighbour that is not needed. Otherwise
+    it is called when the group wants it. Errors: not_found (the group); invalid; unreachable; no_peers (who answers is
+    not in the group).
+    """
+
+    group: Text
+    peer_id: Text
+    addresses: Places = []  # noqa: RUF012 msgspec makes a new one each time
+    connect: bool = True
+
+
 # --- peers ------------------------------------------------------------------------------------------------
 
 
@@ -331,7 +355,8 @@ class SubscribeParams(Params, frozen=True, kw_only=True):
         msgspec.Meta(
             min_length=1,
             max_length=16,
-            description="a list of 1 to 16 topics: transfers, shares, groups, members, peers, daemon, posts, messages",
+            description="a list of 1 to 16 topics: transfers, shares, groups, members, peers, daemon, posts, messages, "
+            "coverage",
         ),
     ]
 
@@ -345,6 +370,7 @@ EVENTS: dict[Topic, type[Result]] = {
     "daemon": Notice,  # reloaded, stopping, warning
     "posts": messaging.Post,  # posted
     "messages": messaging.Message,  # sent, routed
+    "coverage": Coverage,  # changed
 }
 """What `data` of an event of a topic is."""
 
@@ -365,11 +391,12 @@ PAUSE = Method("pause", TransferParams, Transfer)
 RESUME = Method("resume", TransferParams, Transfer)
 RM = Method("rm", RmParams, Removed)
 GROUP_CREATE = Method("group.create", GroupCreateParams, GroupCreated)
-GROUP_JOIN = Method("group.join", GroupJoinParams, Group)
+GROUP_JOIN = Method("group.join", GroupJoinParams, GroupJoined)
 GROUP_LIST = Method("group.list", GroupListParams, Groups)
 GROUP_SHOW = Method("group.show", GroupParams, GroupInfo)
 GROUP_MEMBERS = Method("group.members", GroupParams, Members)
 GROUP_INVITE = Method("group.invite", GroupInviteParams, Invitation)
+GROUP_MEET = Method("group.meet", GroupMeetParams, Met)
 GROUP_LEAVE = Method("group.leave", GroupParams, GroupLeft)
 PEER_ADD = Method("peer.add", PeerAddParams, Peer)
 PEER_LIST = Method("peer.list", NoParams, Peers)
@@ -382,7 +409,7 @@ METHODS: dict[str, Method[Any, Any]] = {
         *(STATUS, ID, VERSION),
         *(SHARE, UNSHARE, LS),
         *(GET, WAIT, READ, TRANSFERS, PAUSE, RESUME, RM),
-        *(GROUP_CREATE, GROUP_JOIN, GROUP_LIST, GROUP_SHOW, GROUP_MEMBERS, GROUP_INVITE, GROUP_LEAVE),
+        *(GROUP_CREATE, GROUP_JOIN, GROUP_LIST, GROUP_SHOW, GROUP_MEMBERS, GROUP_INVITE, GROUP_MEET, GROUP_LEAVE),
         *(PEER_ADD, PEER_LIST, SUBSCRIBE, METRICS),
         *messaging.METHODS,
         *values.METHODS,

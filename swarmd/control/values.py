@@ -13,13 +13,13 @@ import msgspec
 from swarmd.control.method import Method, Params, Text
 from swarmd.control.records import Result
 
-MAX_VALUE_BYTES = 762
-"""An item of the DHT with what seals and signs it around the value."""
+MAX_VALUE_BYTES = 64 << 10
+"""Seventy items of the DHT, with what seals them."""
 MAX_KEY_BYTES = 255
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_BYTES, description="a text of 1 to 255 characters")]
-ValueText = Annotated[str, msgspec.Meta(max_length=MAX_VALUE_BYTES, description="a text of at most 762 bytes")]
-ValueData = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE_BYTES, description="at most 762 bytes in base64")]
+ValueText = Annotated[str, msgspec.Meta(max_length=MAX_VALUE_BYTES, description="a text of at most 64 KiB")]
+ValueData = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE_BYTES, description="at most 64 KiB in base64")]
 
 
 class PutValueParams(Params, frozen=True, kw_only=True):
@@ -46,8 +46,20 @@ class GetValueParams(Params, frozen=True, kw_only=True):
     key: Key
 
 
+class RemoveValueParams(Params, frozen=True, kw_only=True):
+    """`dht.group_rm`: nothing is under the key any more, for all members. Until somebody writes it again, or until a
+    week has passed in which nobody did: then the key is as good as new. Errors: not_found (no such group, nothing
+    there); else as `dht.group_put`.
+    """
+
+    group: Text
+    key: Key
+
+
 class ListValuesParams(Params, frozen=True, kw_only=True):
-    """`dht.group_list`: the values that this node keeps alive, in one group or in all. Errors: not_found."""
+    """`dht.group_list`: the values that this node keeps alive, in one group or in all; of those with more than 762
+    bytes only the size. Errors: not_found.
+    """
 
     group: Text | None = None
 
@@ -62,8 +74,19 @@ class ValuePut(Result, frozen=True, kw_only=True):
     copies: int
 
 
+class ValueRemoved(Result, frozen=True, kw_only=True):
+    """`dht.group_rm`. copies: how many nodes have been told."""
+
+    group_id: str
+    group_name: str | None
+    key: str
+    copies: int
+
+
 class GroupValue(Result, frozen=True, kw_only=True):
-    """`dht.group_get`, `dht.group_list`. author: a peer ID. written_at: by the author's clock."""
+    """`dht.group_get`, `dht.group_list`. author: a peer ID. written_at: by the author's clock. size: in bytes; of a
+    large one in a list, all that is told: neither text nor data.
+    """
 
     group_id: str
     group_name: str | None
@@ -71,6 +94,7 @@ class GroupValue(Result, frozen=True, kw_only=True):
     author: str
     own: bool
     written_at: int
+    size: int
     text: str | None
     data: bytes | None
 
@@ -83,5 +107,6 @@ class GroupValues(Result, frozen=True, kw_only=True):
 
 PUT_VALUE = Method("dht.group_put", PutValueParams, ValuePut)
 GET_VALUE = Method("dht.group_get", GetValueParams, GroupValue)
+REMOVE_VALUE = Method("dht.group_rm", RemoveValueParams, ValueRemoved)
 LIST_VALUES = Method("dht.group_list", ListValuesParams, GroupValues)
-METHODS = (PUT_VALUE, GET_VALUE, LIST_VALUES)
+METHODS = (PUT_VALUE, GET_VALUE, REMOVE_VALUE, LIST_VALUES)

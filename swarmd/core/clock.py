@@ -35,6 +35,11 @@ class SystemClock:
         return time.time()
 
 
+def thread_seconds() -> float:
+    """Processor time that the calling thread has used."""
+    return time.thread_time()
+
+
 class ManualClock:
     """A clock that stands still until it is moved: for tests and simulations.
 

@@ -31,6 +31,7 @@ from swarmd.core.clock import Clock
 from swarmd.core.errors import LocalError
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.workers import Outcome, Workers
+from swarmd.groups.catalogue import MAX_LEFT
 from swarmd.groups.group import Group
 from swarmd.groups.membership import MAX_MEMBERS
 from swarmd.groups.records import Record
@@ -54,8 +55,18 @@ LOAD_SLICE = 150
 """Records read at once at the start: 5 ms on the loop."""
 
 Key = tuple[PeerId, str]
-Held = Callable[[GroupId, Key], bytes | None]
-Batch = list[tuple[GroupId, Key, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a catalogue has under a key: a record as bytes, or none; then perhaps the number that it left behind."""
+
+    record: bytes | None
+    number: tuple[bytes, int] | None = None
+
+
+Held = Callable[[GroupId, Key], Kept]
+Batch = list[tuple[GroupId, Key, Kept]]
 Members = dict[GroupId, list[MemberRow]]
 
 
@@ -63,7 +74,7 @@ class Chronicle:
     """Lives on the loop; its jobs run on the ledger's thread."""
 
     def __init__(self, store: Store, ledger: Workers, clock: Clock, held: Held) -> None:
-        """held: the record that a group's catalogue has now under a key, as bytes."""
+        """held: what a group's catalogue has now under a key."""
         self._store, self._ledger, self._clock, self._held = store, ledger, clock, held
         self._unsaved: dict[GroupId, dict[Key, None]] = {}
         self._forgetting: dict[GroupId, PeerId] = {}
@@ -145,6 +156,7 @@ class Chronicle:
             if len(rows) < LOAD_SLICE:
                 break
             after = rows[-1].publisher, rows[-1].name
+        group.catalogue.restore_numbers(await self._ledger.run(partial(self._store.numbers.rows, group.group_id)))
         if damaged:
             log.warning("%d share records of group %s could not be read", damaged, group.group_id.short)
 
@@ -224,10 +236,12 @@ class Chronicle:
         for group, publisher in forgetting.items():
             self._store.records.delete_others(group, publisher)
         for group in dict.fromkeys(group for group, _, _ in batch):
-            mine = [(key, record) for each, key, record in batch if each == group]
-            rows = [RecordRow(publisher, name, record) for (publisher, name), record in mine if record is not None]
+            mine = [(key, kept) for each, key, kept in batch if each == group]
+            rows = [RecordRow(*key, kept.record) for key, kept in mine if kept.record is not None]
             self._store.records.put(group, rows)
-            self._store.records.delete(group, [key for key, record in mine if record is None])
+            if numbers := [kept.number for _, kept in mine if kept.number is not None]:
+                self._store.numbers.put(group, numbers, MAX_LEFT)
+            self._store.records.delete(group, [key for key, kept in mine if kept.record is None])
 
     def _remembering(self, members: Members) -> _Remembering:
         return _Remembering(self._store, members, self._clock.wall(), self._clock.monotonic() >= self._prune_at)

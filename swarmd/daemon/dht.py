@@ -8,8 +8,8 @@ A network is private or public. A private one has a key, made from its name; who
 that daemons of one owner meet with nothing but an address, and anybody else's that is told that address too. A name
 that is a secret keeps others out.
 
-Not here: who waits for what (`dht_searches`), what is taken over a restart (`dht_state`), where the first nodes are
-(`dht_entry`), values and their names (`dht_values`).
+Not here: who waits for what (`dht_searches`), whether others can reach us (`dht_reachability`), what is taken over a
+restart (`dht_state`), where the first nodes are (`dht_entry`), values and their names (`dht_values`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from swarmd.core.errors import LocalError, NoPeers, NotAllowed
 from swarmd.core.rng import Rng
 from swarmd.daemon.dht_entry import Entry
 from swarmd.daemon.dht_own import Own
+from swarmd.daemon.dht_reachability import Reachability, reason_of
 from swarmd.daemon.dht_searches import Searches
 from swarmd.daemon.dht_state import cache_of, state_of
 from swarmd.daemon.settings import Config
@@ -82,6 +83,7 @@ class DhtService:
         self._secret = config.dht.network
         is_private = self.mode == "private"
         places = [*config.dht.bootstrap, *config.discovery.bootstrap]
+        self._neighbours = neighbours
         self._entry = Entry(places, neighbours if is_private else list)
         self._loop = asyncio.get_running_loop()
         self._machine: Node | None = None
@@ -89,6 +91,8 @@ class DhtService:
         self._is_marked = False
         self._bootstrapped = asyncio.Event()
         self._started_at = clock.monotonic()
+        self.is_read_only = False
+        self.reachability = Reachability(self._started_at, self._spoken_with)
 
     # What it is -------------------------------------------------------------------------------------------------
 
@@ -121,6 +125,11 @@ class DhtService:
     def network_name(self) -> str:
         """For people."""
         return "public" if self._key is None else hashlib.sha256(self._key).hexdigest()[:16]
+
+    @property
+    def reached(self) -> str:
+        """Whether others can reach it, for people."""
+        return reason_of(self.reachability, self._clock.monotonic())
 
     @property
     def lack(self) -> str:
@@ -183,10 +192,15 @@ class DhtService:
             await asyncio.sleep(STEADY_PERIOD if self.is_ready else ENTRY_PERIOD)
 
     async def run_saving(self) -> None:
-        await asyncio.sleep(FIRST_SAVE_PERIOD)
+        """At first as soon as it knows somebody: whoever is killed then finds its way back."""
+        period = FIRST_SAVE_PERIOD
+        with suppress(TimeoutError):
+            async with asyncio.timeout(period):
+                await self._bootstrapped.wait()
         while self._machine is not None:
             await self._save(self._machine)
-            await asyncio.sleep(SAVE_PERIOD)
+            await asyncio.sleep(period)
+            period = SAVE_PERIOD
 
     async def _save(self, machine: Node) -> None:
         """What is lost where it cannot be, others have."""
@@ -265,13 +279,24 @@ class DhtService:
     # The machine ------------------------------------------------------------------------------------------------
 
     def receive_datagram(self, data: bytes, source: Address) -> bool:
-        if self._machine is None or not self._machine.receive_datagram(data, source, self._clock.monotonic()):
+        if self._machine is None:
             return False
+        now = self._clock.monotonic()
+        if not self._machine.receive_datagram(data, source, now):
+            return False
+        if askers := self._machine.take_askers():
+            self.reachability.asked(askers, now)
+            self._follow_reach(self._machine)
         self._mark()
         return True
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
-        return [] if self._machine is None else self._machine.datagrams_to_send()
+        if self._machine is None:
+            return []
+        datagrams, now = self._machine.datagrams_to_send(), self._clock.monotonic()
+        for _, address in datagrams:
+            self.reachability.sent(address.host, now)
+        return datagrams
 
     def _mark(self) -> None:
         """The machine has something to say, at the end of this turn of the loop."""
@@ -280,9 +305,25 @@ class DhtService:
             self._loop.call_soon(self._pump)
 
     def _due(self) -> None:
-        if self._machine is not None:
-            self._machine.handle_timer(self._clock.monotonic())
-            self._pump()
+        if self._machine is None:
+            return
+        now = self._clock.monotonic()
+        self._machine.handle_timer(now)
+        if self.reachability.is_look_due(now):
+            known = [contact.address for table in self._machine.tables.values() for contact in table.contacts()]
+            self.reachability.look(known, self._machine.status().seen_as, now)
+            self._follow_reach(self._machine)
+        self._pump()
+
+    def _follow_reach(self, machine: Node) -> None:
+        if self.is_read_only != self.reachability.is_read_only:
+            self.is_read_only = self.reachability.is_read_only
+            machine.set_read_only(self.is_read_only)
+            log.info("the DHT: %s", reason_of(self.reachability, self._clock.monotonic()))
+
+    def _spoken_with(self) -> set[str]:
+        """Hosts for which sessions may have opened a way."""
+        return {address.host for address in [*self._neighbours(), *self._entry.found]}
 
     def _pump(self) -> None:
         self._is_marked = False

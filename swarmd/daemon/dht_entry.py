@@ -26,6 +26,8 @@ class Entry:
         self.places = tuple(dict.fromkeys(places))
         self.knows_some = False
         """Contacts of an earlier run are tried."""
+        self.found: tuple[Address, ...] = ()
+        """Where the places are, when they were looked up last."""
         self._neighbours = neighbours
         self._missed: set[HostPort] = set()
 
@@ -37,8 +39,9 @@ class Entry:
     async def addresses(self, *, is_needed: bool) -> list[Address]:
         """`is_needed`: nobody is known."""
         found = await asyncio.gather(*map(self._looked_up, self.places))
+        self.found = tuple(address for each in found for address in each)
         near = self._neighbours()[:MAX_NEIGHBOURS] if is_needed else []
-        return list(dict.fromkeys([*(address for each in found for address in each), *near]))
+        return list(dict.fromkeys([*self.found, *near]))
 
     async def _looked_up(self, place: HostPort) -> list[Address]:
         try:

@@ -74,13 +74,16 @@ class Own:
             machine.keep(item, now, put_at=now)
 
     async def forget(self, machine: Node, root: bytes) -> bool:
-        kept = self._kept.pop(root, None)
-        if kept is None:
+        """Whether it was kept. What cannot be written down has not happened."""
+        if root not in self._kept:
             return False
+        was_kept = await self._ledger.run(lambda: self._table.forget(root))
+        if (kept := self._kept.pop(root, None)) is None:
+            return was_kept  # somebody else has let go of it meanwhile
         others = {target for each in self._kept.values() for target in each.targets}
         for target in kept.targets - others:
             machine.unpublish(target)
-        return await self._ledger.run(lambda: self._table.forget(root))
+        return True
 
     def _remember(self, rows: Sequence[OwnRow]) -> None:
         first = rows[0]

@@ -31,6 +31,8 @@ def dht_status(service: DhtService) -> DhtStatus:
         nodes=status.n_nodes if status is not None else 0,
         bootstrap=service.places,
         seen_as=str(status.seen_as) if status is not None and status.seen_as is not None else None,
+        read_only=service.is_read_only,
+        reached=service.reached if is_on else None,
         items=status.n_items if status is not None else 0,
         item_bytes=status.n_item_bytes if status is not None else 0,
         announced=status.n_info_hashes if status is not None else 0,

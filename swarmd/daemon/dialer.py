@@ -45,6 +45,9 @@ _LONGEST_PERIOD = 300.0
 _REST_PERIOD, _LONGEST_REST_PERIOD = 300.0, 3600.0
 """Seconds until a named address is called that was not needed when it was called last: each call of a thousand members
 who all name one costs that one a session."""
+_STRANGER_PERIOD = 60.0
+"""Seconds at least from a session with a named address that has proved no group to the next: a bootstrap node of the
+DHT need not be in any."""
 _IMPROVE_PERIOD, _LONGEST_IMPROVE_PERIOD = 30.0, 3600.0  # a firewall is not opened every minute
 _LOOK_PERIOD = 5.0  # from one look at all sessions for better paths to the next
 
@@ -269,6 +272,7 @@ class Dialer:
             named.due_at, named.error, named.connection = now, None, connection
         elif connection.is_strange(now):
             named.error = STRANGER
+            named.due_at = max(named.due_at, now + _STRANGER_PERIOD)  # from when that session ends, and not begun
         return False
 
     def _part(self, named: Named, now: float) -> None:

@@ -12,6 +12,8 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from swarmd import __version__
 from swarmd.control import dispatch, records, schema
 from swarmd.control.dispatch import Caller, bind
@@ -19,6 +21,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.handlers_dht import DhtHandlers
+from swarmd.daemon.handlers_meeting import MeetingHandlers
 from swarmd.daemon.handlers_messaging import MessagingHandlers
 from swarmd.daemon.handlers_objects import ObjectHandlers
 from swarmd.daemon.handlers_transfers import TransferHandlers
@@ -44,6 +47,7 @@ class Handlers:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._transfers = TransferHandlers(node)
+        self._meeting = MeetingHandlers(node)
         self._messaging = MessagingHandlers(node)
         self._objects = ObjectHandlers(node)
         self._values = ValuesHandlers(node)
@@ -70,6 +74,7 @@ class Handlers:
                 bind(schema.PEER_ADD, self.peer_add),
                 bind(schema.PEER_LIST, self.peer_list),
                 *self._transfers.table(),
+                *self._meeting.table(),
                 *self._messaging.table(),
                 *self._objects.table(),
                 *self._values.table(),
@@ -129,9 +134,9 @@ class Handlers:
         group = await node.memberships.create(params.name, _capabilities(params), _restricted(params))
         made = node.reports.group(group)
         ticket = node.memberships.invitation(group, {}, None).text()
-        return records.GroupCreated(**{name: getattr(made, name) for name in made.__struct_fields__}, ticket=ticket)
+        return records.GroupCreated(**msgspec.structs.asdict(made), ticket=ticket)
 
-    async def group_join(self, params: schema.GroupJoinParams, caller: Caller) -> records.Group:
+    async def group_join(self, params: schema.GroupJoinParams, caller: Caller) -> records.GroupJoined:
         node = self._node
         ticket = parse_ticket(params.ticket)
         if not isinstance(ticket, GroupTicket | ObjectTicket):
@@ -141,7 +146,7 @@ class Handlers:
         if warning:
             node.notice("warning", warning)
         node.wake()
-        return node.reports.group(group)
+        return records.GroupJoined(**msgspec.structs.asdict(node.reports.group(group)), warning=warning)
 
     async def group_list(self, params: schema.GroupListParams, caller: Caller) -> records.Groups:
         memberships = self._node.memberships

@@ -19,8 +19,6 @@ class Membership:
     authority: Authority | None
     is_open: bool = False
     """Whether members are let in: its catalogue has been read, and nobody can tell us of a record that we have."""
-    is_working: bool = False
-    """Whether a turn of the loop is booked for records that wait to be verified."""
 
     @property
     def spec(self) -> GroupSpec:

@@ -15,7 +15,6 @@ A node is in at most `join.MAX_TAGS` groups. It is the dialer's `CandidateSource
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -28,10 +27,12 @@ from swarmd.core.clock import Clock
 from swarmd.core.errors import Conflict, LocalError, NotAllowed, NotFound, Unreachable
 from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import Rng
-from swarmd.daemon.chronicle import Chronicle, Members
+from swarmd.daemon import advice
+from swarmd.daemon.chronicle import Chronicle, Kept, Members
 from swarmd.daemon.connection import Connection
 from swarmd.daemon.flows import FlowKind
 from swarmd.daemon.membership import Membership
+from swarmd.daemon.pace import Paced
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.publishing import Publishing
 from swarmd.daemon.restoring import Restoring
@@ -84,10 +85,11 @@ class Memberships:
         self._identity, self._peers, self._store, self._ledger = identity, peers, store, ledger
         self._clock, self._rng, self._sink = clock, rng, sink
         self._memberships: dict[GroupId, Membership] = {}
-        self._chronicle = Chronicle(store, ledger, clock, self._encoded)
+        self._chronicle = Chronicle(store, ledger, clock, self._kept)
         self._publishing = Publishing(self._chronicle, clock, self._drain, self._is_ours)
         self._turns = Turns()
         self._trials = Trials()
+        self._verifying = Paced(self._verify, clock)
         self.restoring = Restoring(self._chronicle, self._enter_restored, self._is_ours)
         self._addresses: tuple[Address, ...] = ()
         self._port = 0
@@ -326,6 +328,7 @@ class Memberships:
     async def stop(self) -> None:
         """End what is being changed, and write down what is not written yet."""
         self.restoring.stop()
+        self._verifying.stop()
         await self._turns.stop()
         await self._chronicle.stop(self._members())
 
@@ -346,11 +349,13 @@ class Memberships:
     async def _join(
         self, spec: GroupSpec, contacts: tuple[Contact, ...], authorisation: Authorisation | None
     ) -> tuple[GroupId, str | None]:
-        warning = self._near_miss(spec)
-        if authorisation is not None and authorisation.peer_id != self._identity.peer_id:
-            authorisation = None
-            warning = "the ticket's authorisation to publish is for another node"
+        warnings = [advice.near_miss(spec, [each.spec for each in self._memberships.values()])]
         known = self._memberships.get(spec.group_id)
+        if authorisation is not None:
+            former = None if known is None else known.authorisation
+            warnings.append(advice.of_authorisation(authorisation, self._identity.peer_id, former))
+            if authorisation.peer_id != self._identity.peer_id:
+                authorisation = None
         membership = known or self._make(spec, self._clock.wall(), authorisation, None)
         if known is not None and authorisation is not None:
             known.group.check_authorisation(authorisation, self._clock.wall())
@@ -363,7 +368,7 @@ class Memberships:
             await self._begin(membership)
         else:
             await self._chronicle.remember(self._members())
-        return spec.group_id, warning
+        return spec.group_id, ". ".join(filter(None, warnings)) or None
 
     async def _leave(self, group: GroupId) -> None:
         if group not in self._memberships:
@@ -432,16 +437,6 @@ class Memberships:
         self._enter(membership)
         self._drain(membership, is_news=False)
 
-    def _near_miss(self, spec: GroupSpec) -> str | None:
-        """A group of ours that has the same name and is another one: two people may think that they are in one
-        group.
-        """
-        for group, membership in self._memberships.items():
-            if spec.is_listed and group != spec.group_id and membership.spec.name == spec.name:
-                why = "; ".join(membership.spec.differences(spec))
-                return f"this node is in another group named {spec.name!r} already ({group.short}): {why}"
-        return None
-
     def _drain(self, membership: Membership, *, is_news: bool = True) -> None:
         """Carry out what the machine wants."""
         group = membership.group
@@ -472,24 +467,25 @@ class Memberships:
             self._sink.work_due()
         for event in returned:
             self._publishing.correct(membership, event)
-        if group.has_work and not membership.is_working:
-            membership.is_working = True
-            asyncio.get_running_loop().call_soon(self._work, membership)
+        if group.has_work:
+            self._verifying.add(group.group_id)
 
-    def _work(self, membership: Membership) -> None:
+    def _verify(self, group: GroupId) -> None:
         """Go on with records that wait to be verified, after what else has come meanwhile."""
-        membership.is_working = False
-        if self._is_ours(membership):
+        membership = self._memberships.get(group)
+        if membership is not None:
             membership.group.work(self._clock.monotonic(), self._clock.wall())
             self._drain(membership)
 
     def _is_ours(self, membership: Membership) -> bool:
         return self._memberships.get(membership.spec.group_id) is membership
 
-    def _encoded(self, group: GroupId, key: tuple[PeerId, str]) -> bytes | None:
-        """What is held under this key now."""
-        membership = self._memberships.get(group)
-        return None if membership is None else membership.group.catalogue.encoded_under(*key)
+    def _kept(self, group: GroupId, key: tuple[PeerId, str]) -> Kept:
+        """What the catalogue has under this key now."""
+        if (membership := self._memberships.get(group)) is None:
+            return Kept(None)
+        catalogue = membership.group.catalogue
+        return Kept(catalogue.encoded_under(*key), catalogue.number_left(*key))
 
     def _members(self) -> Members:
         """Who is to be remembered."""

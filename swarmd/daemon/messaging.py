@@ -1,7 +1,7 @@
 """Messages in groups for local programs: commands down to the groups' services, what they tell up to subscribers.
 
 In: commands (from `handlers_messaging`), events of `groups.posting` and `groups.routing` (from memberships). Out:
-answers, and events of the topics `posts` and `messages`.
+answers, and events of the topics `posts`, `messages` and `coverage`.
 
 A program that waits for the end of a route waits here. Reply IDs are the services' own with the group in front, so that
 one is worth nothing in another group. Nothing is kept: a crash, or a program that does not listen, loses messages; what
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from swarmd.control import messaging as records
 from swarmd.control.events import EventHub
+from swarmd.control.records import Coverage
 from swarmd.core.clock import Clock
 from swarmd.core.errors import InvalidArgument, LocalError, NoPeers, NotAllowed, NotFound, TimedOut
 from swarmd.core.ids import GroupId, PeerId
@@ -25,7 +26,16 @@ from swarmd.groups.group import Group
 from swarmd.groups.posting.post import Post, Posted
 from swarmd.groups.posting.posting import Posting
 from swarmd.groups.ring import GroupAddress, group_address
-from swarmd.groups.routing.events import Arrived, Delivered, Direction, ReceiveMode, Routed, RouteResult, SendResult
+from swarmd.groups.routing.events import (
+    Arrived,
+    CoverageChanged,
+    Delivered,
+    Direction,
+    ReceiveMode,
+    Routed,
+    RouteResult,
+    SendResult,
+)
 from swarmd.groups.routing.service import Routing
 
 log = logging.getLogger(__name__)
@@ -142,6 +152,11 @@ class Messaging:
             case Arrived():
                 own = event.sender == self._own
                 self._publish(group, "routed", event.message, event.sender, event.address, own, event.reply_id)
+            case CoverageChanged(covered):
+                start, end = str(covered.start), str(covered.end)
+                self._hub.publish(
+                    "coverage", "changed", Coverage(group_id=str(group), coverage_from=start, coverage_to=end)
+                )
             case Routed():
                 waiting = self._waiting.pop((group, event.id), None)
                 if waiting is not None and not waiting.done():

@@ -216,9 +216,11 @@ class Node:
         self.exchange.sink = self.transfers
         self._closing.push_async_callback(self.transfers.stop)
         self.shares = Shares(self.store, self.serving, self.memberships, self.slow)
-        self.providing = Providing(self.memberships, self.transfers, self.serving, self.exchange, clock, chance)
+        self.programs = self.exchange.programs = Programs(self.memberships, self.exchange, self.hurry, self.wake)
+        self.providing = Providing(
+            self.memberships, self.transfers, self.serving, self.programs, self.exchange, clock, chance
+        )
         self.latencies = Latencies(self.memberships, self.peers)
-        self.programs = self.exchange.programs = Programs(self.memberships, self.exchange, self.hurry)
         self.messaging = Messaging(self.memberships, self.peer_id, self.hub, clock)
         self.dialer = Dialer(self.peers, Candidates(self.memberships), clock, rng)
         self._closing.push_async_callback(self.dialer.stop)

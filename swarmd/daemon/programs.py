@@ -1,7 +1,8 @@
 """Objects of local programs: commands down to the replicator, what it asks and brings up to the program's connection.
 
 In: commands (from `handlers_objects`), the replicator's `ForProgram` (from the exchange). Out: `ObjectEvent`s to the
-one connection that has opened the object.
+one connection that has opened the object; what is given and wanted, so that `daemon.providers` announces the one and
+looks for those who give the other.
 
 Invariant: an object is open as long as its connection and its group are there, and once in this daemon. Memory is
 bounded by the replicator: requests by MAX_LOOSE_UPLOADS, results by LOOSE_WINDOW each until the program has taken them.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from swarmd.control import objects as records
@@ -42,13 +43,16 @@ class _Open:
     group: GroupId
     content_id: ContentId
     feed: Feed
+    pid: int
     untaken: deque[int] = field(default_factory=deque)
 
 
 class Programs:
-    def __init__(self, memberships: Memberships, exchange: Exchange, hurry: Callable[[], None]) -> None:
-        """`hurry` is told whenever a program waits, or is waited for."""
-        self._memberships, self._exchange, self._hurry = memberships, exchange, hurry
+    def __init__(
+        self, memberships: Memberships, exchange: Exchange, hurry: Callable[[], None], wake: Callable[[], None]
+    ) -> None:
+        """`hurry` is told whenever a program waits, or is waited for; `wake` when one begins to want."""
+        self._memberships, self._exchange, self._hurry, self._wake = memberships, exchange, hurry, wake
         self._by_number: dict[int, _Open] = {}
         self._by_content: dict[ContentId, _Open] = {}
         self._requests: dict[int, _Open] = {}
@@ -61,14 +65,16 @@ class Programs:
         if not self._memberships.is_replicating(group):
             raise NotAllowed("this group is not for replication: that is chosen when it is created")
         if not self._calls.is_free(content_id):
-            raise Conflict(f"a program has {escape(name)} of this group open here; one program at a time may")
+            other = self._by_content.get(content_id)
+            who = f"process {other.pid}" if other is not None else "a program"
+            raise Conflict(f"{who} has {escape(name)} of this group open on this daemon; one program at a time may")
         n_open = sum(each.feed is feed for each in self._by_number.values())
         if n_open >= records.MAX_OBJECTS:
             raise Conflict(f"{n_open} objects are open on this connection: close one, or open another connection")
         if not n_open:
             caller.when_closed(lambda: self._feed_closed(feed))
         self._last_number += 1
-        opened = _Open(self._last_number, group, content_id, feed)
+        opened = _Open(self._last_number, group, content_id, feed, caller.credentials.pid)
         self._by_number[opened.number] = self._by_content[content_id] = opened
         self._calls.open(group, content_id, order, self._now)
         self._exchange.schedule()
@@ -86,7 +92,10 @@ class Programs:
         self._exchange.schedule()
 
     def add_want(self, feed: Feed, number: int, chunks: RangeSet) -> None:
-        self._calls.add_want(self._find(feed, number).content_id, chunks, self._now)
+        content_id = self._find(feed, number).content_id
+        if not self._calls.wants_any(content_id):
+            self._wake()  # who gives it is looked for
+        self._calls.add_want(content_id, chunks, self._now)
         self._exchange.schedule()
 
     def remove_want(self, feed: Feed, number: int, chunks: RangeSet) -> None:
@@ -121,6 +130,20 @@ class Programs:
         for opened in [each for each in self._by_number.values() if each.group == group]:
             self._close(opened)
             opened.feed.push(records.ObjectEvent(name="closed", object_id=opened.number))
+
+    # For those who look for providers ---------------------------------------------------------------------------
+
+    def given(self, group: GroupId) -> set[ContentId]:
+        """What programs here have something of in that group."""
+        calls = self._calls
+        opened = self._by_number.values()
+        return {each.content_id for each in opened if each.group == group and calls.has_any(each.content_id)}
+
+    def wanted(self) -> Iterator[tuple[GroupId, int, ContentId]]:
+        """What programs here want something of, with the number of the object."""
+        for each in self._by_number.values():
+            if self._calls.wants_any(each.content_id):
+                yield each.group, each.number, each.content_id
 
     # What the replicator says -----------------------------------------------------------------------------------
 

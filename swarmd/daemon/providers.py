@@ -2,11 +2,13 @@
 what a transfer lacks.
 
 In: what is served and fetched, how transfers stand, what the groups have found (`groups.providers`), time. Out: calls
-of the groups: what is provided, searches, contacts, and which links are to be held.
+of the groups: what is provided, searches, contacts, and which links are to be held. What a program wants of an object
+(`daemon.programs`) is a transfer here, for as long as it wants anything.
 
-A search begins at once when a transfer has few sources and its group has members that are not neighbours; and again,
-ever more rarely, while that is so. Who was found is dialed and its link held for as long as the transfer lasts, as are
-the links over which chunks come; then the group lets go of those that it does not need otherwise, politely.
+A search begins at once when a transfer has few sources, or lacks what none of them has, and its group has members that
+are not neighbours; and again, ever more rarely, while that is so. Who was found is dialed and its link held for as long
+as the transfer lasts, as are the links over which chunks come; then the group lets go of those that it does not need
+otherwise, politely.
 
 Invariant: for each transfer and group at most `MAX_PROVIDERS` are dialed or held because they were found. Whoever is
 not linked `DIAL_PERIOD` later was dialed in vain, and is not tried again by this transfer.
@@ -28,6 +30,7 @@ from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import Rng
 from swarmd.daemon.exchange import Exchange
 from swarmd.daemon.memberships import Memberships
+from swarmd.daemon.programs import Programs
 from swarmd.daemon.serving import Serving
 from swarmd.daemon.transfer import Transfer, TransferState
 from swarmd.daemon.transfers import Transfers
@@ -36,7 +39,7 @@ from swarmd.groups.dialer import Source
 from swarmd.groups.group import Group
 from swarmd.groups.membership import KEPT_PERIOD
 from swarmd.groups.providers.events import Found
-from swarmd.replication.progress import Progress
+from swarmd.replication.progress import Progress, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +83,12 @@ class Providing:
         memberships: Memberships,
         transfers: Transfers,
         serving: Serving,
+        programs: Programs,
         exchange: Exchange,
         clock: Clock,
         rng: Rng,
     ) -> None:
-        self._memberships, self._transfers, self._serving = memberships, transfers, serving
+        self._memberships, self._transfers, self._serving, self._programs = memberships, transfers, serving, programs
         self._exchange, self._clock, self._rng = exchange, clock, rng
         self._told: dict[GroupId, set[ContentId]] = {}
         self._hunts: dict[tuple[GroupId, str], _Hunt] = {}
@@ -128,7 +132,8 @@ class Providing:
         self._told = {group: told for group, told in self._told.items() if group in self._memberships}
         parts = [(transfer.groups, transfer.content_id) for transfer in self._transfers.all() if _has_part(transfer)]
         for group in self._groups():
-            given = self._serving.objects(group) | {content_id for groups, content_id in parts if group in groups}
+            given = self._serving.objects(group) | self._programs.given(group)
+            given |= {content_id for groups, content_id in parts if group in groups}
             told = self._told.get(group, set())
             if given != told:
                 self._told[group] = given
@@ -152,21 +157,24 @@ class Providing:
         wanted = dict(self._wanted())
         for key in self._hunts.keys() - wanted.keys():
             del self._hunts[key]
-        for key, transfer in wanted.items():
+        for key, content_id in wanted.items():
             hunt = self._hunts.get(key)
             if hunt is None:
                 backoff = Backoff(FIRST_PERIOD, LONGEST_PERIOD, self._rng)
-                hunt = self._hunts[key] = _Hunt(transfer.content_id, backoff, now)
+                hunt = self._hunts[key] = _Hunt(content_id, backoff, now)
             if now >= hunt.check_at:
                 hunt.check_at = now + CHECK_PERIOD
                 self._check(key[0], hunt, now)
 
-    def _wanted(self) -> Iterator[tuple[tuple[GroupId, str], Transfer]]:
+    def _wanted(self) -> Iterator[tuple[tuple[GroupId, str], ContentId]]:
         groups = set(self._groups())
         for transfer in self._transfers.all():
             if transfer.is_active and not transfer.is_paused and transfer.standing is None:
                 for group in transfer.groups & groups:
-                    yield (group, transfer.id), transfer
+                    yield (group, transfer.id), transfer.content_id
+        for group, number, content_id in self._programs.wanted():
+            if group in groups:
+                yield (group, f"program {number}"), content_id
 
     def _check(self, group: GroupId, hunt: _Hunt, now: float) -> None:
         """Who gives is held; where there are few, more are looked for."""
@@ -178,7 +186,7 @@ class Providing:
                 del hunt.found[peer]
                 if len(hunt.vain) < MAX_VAIN:
                     hunt.vain[peer] = None
-        if progress is None or progress.is_complete or progress.peers >= FEW_SOURCES:
+        if progress is None or progress.is_complete or _has_sources(progress):
             return
         if now >= hunt.search_at and hunt.search_id is None and len(hunt.found) < MAX_PROVIDERS:
             self._search(group, hunt, now)
@@ -203,7 +211,7 @@ class Providing:
                 hunt.search_id, hunt.is_searched = None, True
             room = MAX_PROVIDERS - len(hunt.found)
             progress = self._exchange.progress(hunt.content_id)
-            if progress is None or progress.peers >= FEW_SOURCES:
+            if progress is None or _has_sources(progress):
                 continue
             for contact in [each for each in found.contacts if _peer(each) not in hunt.vain][: max(0, room)]:
                 hunt.found[_peer(contact)] = now
@@ -234,6 +242,11 @@ class Providing:
             if list(peers) != self._held.get(group, []):
                 self._memberships.act(group, partial(Group.hold, peers=tuple(peers), now=now))
         self._held = {group: list(peers) for group, peers in held.items() if peers}
+
+
+def _has_sources(progress: Progress) -> bool:
+    """Whether nobody need be looked for."""
+    return progress.peers >= FEW_SOURCES and progress.waiting is not Waiting.MISSING_CHUNKS
 
 
 def _givers(progress: Progress | None, group: GroupId, neighbours: Iterable[PeerId]) -> tuple[PeerId, ...]:

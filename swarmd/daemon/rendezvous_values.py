@@ -4,7 +4,10 @@ In: commands, what the DHT holds. Out: values (`groups.rendezvous.values`), rows
 
 A value that was written or read here is put again every PUT_PERIOD, as long as it was used in the last KEPT_PERIOD, in
 this run or an earlier one; each time it is read first, so that the newest is kept alive and not ours. At most
-MAX_VALUES are, those used last.
+MAX_VALUES are, those used last. What is in pieces (`rendezvous_pieces`) is put again with its pieces.
+
+A value that was removed is kept as one that says so, as long as any other: whoever has used what was there before then
+has let go of it, or has seen that it is gone.
 
 Invariant: what `get` gives is the newest that this node knows of: a node of the DHT that hands out an older one is not
 believed. What is written down is told: a put returns when nodes have taken it.
@@ -19,11 +22,22 @@ from functools import partial
 
 from swarmd.core.errors import Conflict, LocalError, NoPeers, NotFound, RemoteError
 from swarmd.core.ids import GroupId
+from swarmd.daemon.rendezvous_pieces import Pieces
 from swarmd.daemon.rendezvous_work import Around, Job
 from swarmd.daemon.workers import Outcome, Workers
 from swarmd.dht.items import Item
 from swarmd.groups.groupspec import GroupSpec
-from swarmd.groups.rendezvous.values import Value, Values, checked_key, open_value, seal_value, slot_of
+from swarmd.groups.rendezvous.largevalues import Large
+from swarmd.groups.rendezvous.values import (
+    SMALL_BYTES_LIMIT,
+    Kind,
+    Value,
+    Values,
+    checked_key,
+    open_value,
+    seal_value,
+    slot_of,
+)
 from swarmd.identity.identity import Identity
 from swarmd.store.store import Store
 from swarmd.store.tables.values import MAX_VALUES, ValueRow
@@ -58,12 +72,21 @@ class Written:
     n_copies: int
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A value that is there, and what it is."""
+
+    value: Value
+    data: bytes
+
+
 class GroupValues:
     """A `Part`, and the commands."""
 
     def __init__(self, around: Around, identity: Identity, store: Store, ledger: Workers) -> None:
         self._around, self._identity, self._store, self._ledger = around, identity, store, ledger
         self._values = Values()
+        self._pieces = Pieces(around.dht, around.secrets)
         self._kept: dict[_Place, Kept] = {}
         self.kind, self.n_found = "value", 0
 
@@ -89,29 +112,30 @@ class GroupValues:
         or one that is dated in the future is in the way)."""
         key = checked_key(key)
         spec = self._spec(group)
-        for _ in range(TRIES):
-            await self._newest(spec, key)
-            time = self._values.next_time(group, key, self._around.wall)
-            value = seal_value(spec, self._identity, key, data, time, self._around.secrets)
-            done = await self._around.dht.put(value.item)
-            if done.newer is None:
-                break
-        else:
-            raise Conflict(f"others write {key!r} at the same time, or somebody has dated a value in the future")
-        if not done.n_copies:
-            raise NoPeers("no node of the DHT has taken the value: is anybody there? `swarm dht status` tells")
-        await self._keep(self._values.take(value))
-        return Written(value, done.n_copies)
+        if len(data) <= SMALL_BYTES_LIMIT:
+            return await self._write_over(spec, key, Kind.VALUE, data)
+        return await self._write_over(spec, key, Kind.LARGE, (await self._pieces.put(data)).encode())
 
-    async def get(self, group: GroupId, key: str) -> Value:
-        """The newest value. NotFound when there is none that holds."""
+    async def remove(self, group: GroupId, key: str) -> Written:
+        """It is gone, for all members. NotFound when it is not there; else as `put`."""
         key = checked_key(key)
         spec = self._spec(group)
-        value = await self._newest(spec, key)
-        if value is None:
-            raise NotFound(f"nobody has put a value under {key!r} in this group, or nobody has kept it alive")
+        _there(*await self._newest(spec, key), key)
+        return await self._write_over(spec, key, Kind.GONE, b"")
+
+    async def get(self, group: GroupId, key: str) -> Read:
+        """The newest value. NotFound when there is none that holds, or pieces of it are gone."""
+        key = checked_key(key)
+        spec = self._spec(group)
+        newest, flaw = await self._newest(spec, key)
+        if newest is not None:
+            await self._note(newest)
+        value = _there(newest, flaw, key)
+        data = value.content
+        if value.kind is Kind.LARGE:
+            data = await self._pieces.get(Large.decode(value.content))
         await self._keep(value)
-        return value
+        return Read(value, data)
 
     def kept(self, group: GroupId | None = None) -> list[Kept]:
         """What is put again and again, by group and key."""
@@ -131,10 +155,12 @@ class GroupValues:
     async def _put_again(self, group: GroupId, key: str) -> None:
         try:
             spec = self._spec(group)
-            newest = await self._newest(spec, key)
+            newest, _ = await self._newest(spec, key)
             if newest is not None:
-                await self._around.dht.put(newest.item)
                 await self._note(newest)
+                await self._around.dht.put(newest.item)
+                if newest.kind is Kind.LARGE:
+                    await self._pieces.put_again(Large.decode(newest.content))
         except LocalError as error:
             log.debug("group %s: %r was not put again: %s", group.short, key, error)
 
@@ -173,27 +199,57 @@ class GroupValues:
 
     # inside
 
+    async def _write_over(self, spec: GroupSpec, key: str, kind: Kind, content: bytes) -> Written:
+        """In the place of what is there."""
+        for _ in range(TRIES):
+            await self._newest(spec, key)
+            time = self._values.next_time(spec.group_id, key, self._around.wall)
+            value = seal_value(spec, self._identity, key, content, time, self._around.secrets, kind)
+            done = await self._around.dht.put(value.item)
+            if done.newer is None:
+                break
+        else:
+            raise Conflict(f"others write {key!r} at the same time, or somebody has dated a value in the future")
+        if not done.n_copies:
+            raise NoPeers("no node of the DHT has taken the value: is anybody there? `swarm dht status` tells")
+        await self._keep(self._values.take(value))
+        return Written(value, done.n_copies)
+
     def _spec(self, group: GroupId) -> GroupSpec:
         if group not in self._around.memberships:
             raise NotFound(f"this node is not in group {group.short} any more")
         return self._around.memberships.spec(group)
 
-    async def _newest(self, spec: GroupSpec, key: str) -> Value | None:
-        """Out of the DHT, or what we knew already if that is newer."""
+    async def _newest(self, spec: GroupSpec, key: str) -> tuple[Value | None, str]:
+        """Out of the DHT, or what we knew already if that is newer; and why what lies there does not hold, if so."""
         item = await self._around.dht.get_mutable(slot_of(spec, key).public)
+        flaw = ""
         if item is not None:
             self.n_found += 1
-            self._opened(spec, key, item)
-        return self._values.newest(spec.group_id, key)
+            flaw = self._opened(spec, key, item)
+        return self._values.newest(spec.group_id, key), flaw
 
-    def _opened(self, spec: GroupSpec, key: str, item: Item) -> None:
+    def _opened(self, spec: GroupSpec, key: str, item: Item) -> str:
+        """What is wrong with it."""
         try:
             self._values.take(open_value(spec, key, item, self._around.wall))
         except RemoteError as error:
             log.info("group %s: what lies under %r: %s", spec.group_id.short, key, error)
+            return str(error)
+        return ""
 
     def _chance(self) -> float:
         return self._around.chance.random()
+
+
+def _there(value: Value | None, flaw: str, key: str) -> Value:
+    if value is None and flaw:
+        raise NotFound(f"what lies under {key!r} in this group does not hold: {flaw}")
+    if value is None:
+        raise NotFound(f"nobody has put a value under {key!r} in this group, or nobody has kept it alive")
+    if value.is_gone:
+        raise NotFound(f"what was under {key!r} in this group was removed by {value.author.short}")
+    return value
 
 
 def _deleted(outcome: Outcome[bool]) -> None:

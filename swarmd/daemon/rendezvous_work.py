@@ -16,6 +16,7 @@ from swarmd.core.rng import Rng
 from swarmd.daemon.memberships import Memberships
 from swarmd.dht.events import PutDone
 from swarmd.dht.items import Item
+from swarmd.dht.shelf import BlobDone
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -40,6 +41,8 @@ class Dht(Protocol):
     async def get_peers(self, info_hash: bytes) -> list[Address]: ...
     async def get_mutable(self, key: bytes, salt: bytes = b"") -> Item | None: ...
     async def put(self, item: Item) -> PutDone: ...
+    async def put_value(self, data: bytes) -> BlobDone: ...
+    async def get_value(self, key: bytes) -> BlobDone: ...
 
 
 class Part(Protocol):

@@ -4,6 +4,8 @@ That is what makes hashes and signatures over re-encoded values right (BEP 44). 
 have no leading zero, and nothing may follow the value. Bounded: bytes by the caller, depth and integers here; a string
 is cut out of what is there, so memory never exceeds the input's by more than a small factor.
 
+`outline` reads less strictly and less far: enough of a message that is refused to know whom to tell.
+
 Not here: what the values mean (`krpc`).
 """
 
@@ -19,6 +21,8 @@ MAX_DEPTH = 16
 """Far more than KRPC nests (4, and what a stored value adds); far less than Python's stack."""
 MAX_INTEGER = 2**63 - 1
 """BEP 44's seq is 64 bits with a sign; so are all numbers in use."""
+MAX_OUTLINED = 1_000
+"""Strings, numbers and brackets that `outline` goes past: no more time than a proper message takes."""
 _MAX_NUMBER_LETTERS = 20
 _MAX_LENGTH_DIGITS = 7
 
@@ -29,6 +33,21 @@ def decode(data: bytes) -> Value:
     if end != len(data):
         raise RemoteError("bytes after a bencoded value")
     return value
+
+
+def outline(data: bytes) -> dict[bytes, bytes]:
+    """The keys of the dictionary that `data` is, and the bytes of their values, which may be what `decode` refuses:
+    deep, out of order, with numbers of any length. RemoteError where not even that is there."""
+    if data[:1] != b"d":
+        raise RemoteError("no bencoded dictionary")
+    fields: dict[bytes, bytes] = {}
+    at, budget = 1, MAX_OUTLINED
+    while data[at : at + 1] != b"e":
+        start = _past_string(data, at)
+        key = data[data.index(b":", at) + 1 : start]
+        at, budget = _skip(data, start, budget - 1)
+        fields[key] = data[start:at]
+    return fields
 
 
 def encode(value: Value) -> bytes:
@@ -102,6 +121,36 @@ def _dictionary(data: bytes, at: int, depth: int) -> tuple[dict[bytes, Value], i
         items[key], at = _value(data, at, depth)
         previous = key
     return items, at + 1
+
+
+def _skip(data: bytes, at: int, budget: int) -> tuple[int, int]:
+    """Where the value at `at` ends, and what is left of `budget`."""
+    depth = 0
+    while budget > 0:
+        budget -= 1
+        kind = data[at : at + 1]
+        if kind.isdigit():
+            at = _past_string(data, at)
+        elif kind == b"i" and (end := data.find(b"e", at)) > 0:
+            at = end + 1
+        elif kind in (b"d", b"l"):
+            depth, at = depth + 1, at + 1
+            continue
+        elif kind == b"e" and depth:
+            depth, at = depth - 1, at + 1
+        else:
+            raise RemoteError("not bencode")
+        if not depth:
+            return at, budget
+    raise RemoteError("bencode of too many parts")
+
+
+def _past_string(data: bytes, at: int) -> int:
+    colon = data.find(b":", at, at + _MAX_LENGTH_DIGITS + 1)
+    digits = data[at:colon]
+    if colon < 0 or not digits.isdigit():
+        raise RemoteError("not bencode")
+    return colon + 1 + int(digits)
 
 
 def _write(value: Value, parts: list[bytes], depth: int) -> None:

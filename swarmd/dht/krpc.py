@@ -7,13 +7,14 @@ On a private network a message ends with the key `zs`, which sorts last: 16 byte
 before it. Mainline nodes ignore it; nodes with the key refuse messages without it. It tells who may take part, not
 that a message is fresh: what must not be replayed is bound to a token or a transaction.
 
-RemoteError for what is no message; `Unanswerable` when it is a query that deserves an error reply.
+RemoteError for what is no message; `Unanswerable` when it is a query that deserves an error reply, though its bencode
+may be wrong (BEP 44: values with keys out of order) or it be too long.
 """
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2s
 from typing import TypeAlias
@@ -36,6 +37,8 @@ TAG_BYTES = 16
 _TAG_KEY = b"2:zs16:"
 _TAIL_BYTES = len(_TAG_KEY) + TAG_BYTES + 1
 _MAX_ERROR_TEXT_BYTES = 60
+PADDING_BYTES = 400
+"""Of a read-only node's questions: an answer may have three times their bytes, and the largest item needs 1,260."""
 
 Fields: TypeAlias = dict[bytes, bencode.Value]
 
@@ -83,11 +86,16 @@ class Query:
     """Of put between nodes of a private network: seconds since the owner put it. Unknown to BEP 44, ignored there."""
     is_read_only: bool = False
     transaction: bytes = b""
+    n_padding: int = 0
+    """Bytes that say nothing, under a key that nobody knows."""
 
     def sent(self, sender: bytes, transaction: bytes, is_read_only: bool) -> Query:
-        """The same from `sender`; `dataclasses.replace` would take twice as long."""
+        """The same from `sender`; `dataclasses.replace` would take twice as long.
+
+        Who is read-only cannot prove its address, since it answers no ping: it makes its question larger instead."""
         kept = self.target, self.want, self.token, self.port, self.item, self.cas, self.seq, self.age
-        return Query(self.method, sender, *kept, is_read_only, transaction)
+        is_padded = is_read_only and self.method in (Method.GET, Method.GET_PEERS)
+        return Query(self.method, sender, *kept, is_read_only, transaction, PADDING_BYTES if is_padded else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,8 @@ class Reply:
     seen_as: Address | None = None
     """The address that the asker has, for who answers (BEP 42)."""
     transaction: bytes = b""
+    families: tuple[bool, ...] = field(default=(), compare=False)
+    """As in `want`: their keys are there even with no contacts (BEP 5, 32). Not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,8 @@ class Failure:
     code: int
     text: bytes = b""
     transaction: bytes = b""
+    seen_as: Address | None = None
+    """As in a reply."""
 
 
 Message: TypeAlias = "Query | Reply | Failure"
@@ -136,18 +148,26 @@ def encode(message: Message, key: bytes | None = None) -> bytes:
     elif isinstance(message, Reply):
         head = _reply_head(message)
     else:
-        head = b"d1:eli%de%d:%be" % (message.code, len(message.text), message.text)
+        head = b"d1:eli%de%d:%be" % (message.code, len(message.text), message.text) + _seen_as(message.seen_as)
     kind = b"q" if isinstance(message, Query) else b"r" if isinstance(message, Reply) else b"e"
     data = b"%b1:t%d:%b1:y1:%be" % (head, len(message.transaction), message.transaction, kind)
-    return data if key is None else data[:-1] + _TAG_KEY + _tag(data, key) + b"e"
+    return data if key is None else tagged(data, key)
+
+
+def tagged(data: bytes, key: bytes) -> bytes:
+    """The bytes of a message as one of a private network."""
+    return data[:-1] + _TAG_KEY + _tag(data, key) + b"e"
 
 
 def decode(data: bytes, key: bytes | None = None) -> Message:
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise RemoteError("a KRPC message that is too long", penalty=5)
     if key is not None:
         _check_tag(data, key)
-    fields = bencode.decode(data)
+    try:
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise RemoteError("too long", penalty=5)
+        fields = bencode.decode(data)
+    except RemoteError as error:
+        raise _refusal(data, error) from None
     if not isinstance(fields, dict):
         raise RemoteError("KRPC is a dictionary")
     transaction = _octets(fields, b"t", limit=MAX_TRANSACTION_BYTES)
@@ -159,6 +179,20 @@ def decode(data: bytes, key: bytes | None = None) -> Message:
     if kind == b"e":
         return _decode_failure(fields, transaction)
     raise RemoteError("a KRPC message of no known kind")
+
+
+def _refusal(data: bytes, error: RemoteError) -> RemoteError:
+    """Of a message that cannot be read: what may be said to its sender, if it is a query."""
+    try:
+        fields = bencode.outline(data)
+        transaction = bencode.decode(fields.get(b"t", b""))
+    except RemoteError:
+        return error
+    if fields.get(b"y") != b"1:q" or not isinstance(transaction, bytes) or len(transaction) > MAX_TRANSACTION_BYTES:
+        return error
+    is_large = len(data) > MAX_MESSAGE_BYTES and fields.get(b"q") == b"3:put"
+    code = Code.TOO_LARGE if is_large else Code.PROTOCOL
+    return Unanswerable(str(error), Failure(code.value, str(error).encode(), transaction))
 
 
 def _tag(data: bytes, key: bytes) -> bytes:
@@ -185,6 +219,8 @@ def _query_head(query: Query) -> bytes:
         parts.append(b"9:info_hash20:" + query.target)
     if item is not None and item.key:
         parts.append(b"1:k32:" + item.key)
+    if query.n_padding:
+        parts.append(b"3:pad" + _string(bytes(query.n_padding)))
     if method is Method.ANNOUNCE:
         parts.append(b"4:porti%de" % (query.port or 1))
     if item is not None and item.salt:
@@ -209,18 +245,14 @@ def _query_head(query: Query) -> bytes:
 
 def _reply_head(reply: Reply) -> bytes:
     item = reply.item
-    parts = [b"d"]
-    if reply.seen_as is not None and reply.seen_as.is_dialable:
-        seen_as = reply.seen_as.encode()
-        parts.append(b"2:ip%d:%b" % (len(seen_as), seen_as))
-    parts.append(b"1:rd2:id20:" + reply.sender)
+    parts = [b"d", _seen_as(reply.seen_as), b"1:rd2:id20:", reply.sender]
     if reply.samples is not None:
         parts.append(b"8:intervali%de" % reply.interval)
     if item is not None and item.key:
         parts.append(b"1:k32:" + item.key)
     for name, ipv6 in ((b"5:nodes", False), (b"6:nodes6", True)):
         contacts = encode_contacts(contact for contact in reply.contacts if contact.is_ipv6 is ipv6)
-        if contacts:
+        if contacts or ipv6 in reply.families:
             parts.append(b"%b%d:%b" % (name, len(contacts), contacts))
     if reply.samples is not None:
         samples = b"".join(reply.samples)
@@ -237,6 +269,12 @@ def _reply_head(reply: Reply) -> bytes:
         parts.append(b"6:valuesl%be" % b"".join(_string(peer.encode()) for peer in reply.peers))
     parts.append(b"e")
     return b"".join(parts)
+
+
+def _seen_as(address: Address | None) -> bytes:
+    if address is None or not address.is_dialable:
+        return b""
+    return b"2:ip" + _string(address.encode())
 
 
 def _string(data: bytes) -> bytes:
@@ -269,12 +307,16 @@ def _checked_query(fields: Fields, transaction: bytes) -> Query:
         target = _octets(arguments, b"target", exactly=ID_BYTES)
     if method in (Method.ANNOUNCE, Method.PUT):
         token = _octets(arguments, b"token", limit=MAX_TOKEN_BYTES)
+        if not token:
+            raise RemoteError("token is empty")
     if method is Method.ANNOUNCE and not _integer(arguments, b"implied_port", 0):
         port = _integer(arguments, b"port", 0) or 0
         if not 0 < port < 65536:
             raise RemoteError("announce_peer without a port")
     if method is Method.PUT:
         item = _decode_item(arguments)
+        if b"sig" in arguments and not item.key:
+            raise RemoteError("a signature without a key")
     return Query(
         method,
         _octets(arguments, b"id", exactly=ID_BYTES),
@@ -325,7 +367,6 @@ def _decode_reply(fields: Fields, transaction: bytes) -> Reply:
     for name, ipv6 in ((b"nodes", False), (b"nodes6", True)):
         if name in values:
             contacts += decode_contacts(_octets(values, name), ipv6=ipv6, limit=MAX_CONTACTS)
-    seen_as = fields.get(b"ip")
     return Reply(
         _octets(values, b"id", exactly=ID_BYTES),
         contacts,
@@ -336,9 +377,14 @@ def _decode_reply(fields: Fields, transaction: bytes) -> Reply:
         _decode_samples(values),
         _integer(values, b"num", 0) or 0,
         _integer(values, b"interval", 0) or 0,
-        decode_address(seen_as) if isinstance(seen_as, bytes) and len(seen_as) in (6, 18) else None,
+        _decode_seen_as(fields),
         transaction,
     )
+
+
+def _decode_seen_as(fields: Fields) -> Address | None:
+    seen_as = fields.get(b"ip")
+    return decode_address(seen_as) if isinstance(seen_as, bytes) and len(seen_as) in (6, 18) else None
 
 
 def _decode_peers(values: Fields) -> tuple[Address, ...]:
@@ -363,7 +409,7 @@ def _decode_failure(fields: Fields, transaction: bytes) -> Failure:
     if not isinstance(parts, list) or not parts or not isinstance(parts[0], int):
         raise RemoteError("a failure without a code")
     text = parts[1] if len(parts) > 1 and isinstance(parts[1], bytes) else b""
-    return Failure(parts[0], text[:_MAX_ERROR_TEXT_BYTES], transaction)
+    return Failure(parts[0], text[:_MAX_ERROR_TEXT_BYTES], transaction, _decode_seen_as(fields))
 
 
 def _octets(fields: Fields, name: bytes, *, exactly: int | None = None, limit: int = MAX_MESSAGE_BYTES) -> bytes:

@@ -3,8 +3,9 @@
 In: datagrams, time, and commands, each of which returns the number that its events carry. Out: datagrams, events, the
 next deadline. `state(now)` is what a restart should be given again.
 
-Invariant: all that can grow is bounded: tables (`table`), storage (`storage`), questions (`questions`), answers that
-wait (`responder`), operations and events here. Any bytes: an answer, an error reply, or silence.
+Invariant: all that can grow is bounded: tables (`table`), what is kept for others (`storage`, `announcements`),
+questions (`questions`), answers that wait (`responder`), operations and events here. Any bytes: an answer, an error
+reply, or silence.
 
 Not here: sockets, names, saving (the owner's), what is stored (`items`), how a lookup goes (`lookup`, `operations`),
 what may be sent to whom (`responder`).
@@ -20,7 +21,8 @@ from swarmd.core.addresses import Address
 from swarmd.core.errors import Conflict, RemoteError
 from swarmd.core.rng import Rng
 from swarmd.dht import krpc
-from swarmd.dht.contact import ID_BYTES, Contact, bound_id, is_bound
+from swarmd.dht.announcements import Announcements, PeerBounds
+from swarmd.dht.contact import ID_BYTES, Contact, is_bound
 from swarmd.dht.events import Event, NodesDone
 from swarmd.dht.identities import Identities
 from swarmd.dht.items import Item, mutable_target
@@ -42,6 +44,8 @@ MAX_OPERATIONS = 256
 """Under way at once, our own and the upkeep's; each has up to six questions open."""
 MAX_EVENTS = 10_000
 """An owner that fetches none loses the oldest."""
+MAX_ASKERS = 256
+"""Hosts that have asked, remembered until the owner fetches them."""
 MAX_CHECKS = 200
 """Questions open beyond which no stranger is pinged to see whether it is worth knowing."""
 
@@ -53,9 +57,10 @@ class Settings:
     network_key: bytes | None = None
     is_public: bool = False
     is_read_only: bool = False
-    """BEP 43: nobody can reach us, so nobody should try."""
+    """BEP 43: nobody can reach us, so nobody should try. `Node.set_read_only` changes it."""
     has_ipv6: bool = False
     bounds: Bounds = field(default_factory=Bounds)
+    peer_bounds: PeerBounds = field(default_factory=PeerBounds)
     rates: Rates = field(default_factory=Rates)
     n_paths: int = PATHS
 
@@ -76,6 +81,7 @@ class Status:
     n_operations: int
     seen_as: Address | None
     counts: dict[str, int]
+    is_read_only: bool
 
 
 class Node:
@@ -89,9 +95,12 @@ class Node:
             ipv6: Table(ids[ipv6], is_bound=settings.is_bound, is_public=settings.is_public) for ipv6 in families
         }
         self._storage = Storage(settings.bounds)
-        server = Server(self._tables, self._storage, Tokens(rng, now), rng)
-        limits = Limits(settings.rates, now)
+        self._announcements = Announcements(settings.peer_bounds)
+        server = Server(self._tables, self._storage, self._announcements, Tokens(rng, now), rng)
+        limits = Limits(settings.rates, now, is_counting_bytes=settings.is_public)
         self._responder = Responder(self, server, limits, settings.network_key, is_mute=settings.is_read_only)
+        self._is_read_only = settings.is_read_only
+        self._askers: set[str] = set()
         self._questions = Questions(rng)
         self._operations: dict[int, Operation] = {}
         self._n_operations = 0
@@ -104,7 +113,8 @@ class Node:
         """Families for which somebody has told us our address since the start."""
         self._upkeep = Upkeep(self, rng, now)
         self._upkeep.known |= dict.fromkeys(state.contacts)
-        self._storage.restore(state, now)
+        self._storage.restore(state.items, now)
+        self._announcements.restore(state.peers, now)
 
     @property
     def node_id(self) -> bytes:
@@ -114,7 +124,12 @@ class Node:
     # What goes in and out.
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> bool:
-        """False: it is no message that this node could read, and may be another protocol's."""
+        """False: it is no message that this node could read, and may be another protocol's.
+
+        Of a network that has used up its rate nothing is read but what may be an answer to us; the rest is dropped."""
+        if not self._responder.may_read(address, now) and not self._questions.is_waiting_for(address):
+            self._responder.counts["unanswered"] += 1
+            return True
         try:
             message = krpc.decode(data, self.settings.network_key)
         except Unanswerable as error:
@@ -122,9 +137,11 @@ class Node:
             self._responder.refuse(error.failure, len(data), address, now)
             return True
         except RemoteError:
-            self._responder.counts["bad"] += 1
+            self._responder.wasted("bad", address, now)
             return False
         if isinstance(message, Query):
+            if len(self._askers) < MAX_ASKERS:
+                self._askers.add(address.host)
             self._responder.receive(message, len(data), address, now)
         else:
             self._receive_answer(message, address, now)
@@ -147,7 +164,7 @@ class Node:
             self._fail(question, None, now)
         if now >= self._upkeep.next_at:
             self._storage.expire(now)
-            self._storage.expire_peers(now)
+            self._announcements.expire(now)
             self._responder.expire(now)
             self._upkeep.work(now)
 
@@ -195,9 +212,18 @@ class Node:
         """`NodesDone`."""
         return self._start(Order(Kind.NODES, target), now)
 
+    def set_read_only(self, is_read_only: bool) -> None:
+        """BEP 43: from now on, ask as one that nobody can reach, and answer nobody; or take part again."""
+        self._is_read_only = self._responder.is_mute = is_read_only
+
+    def take_askers(self) -> set[str]:
+        """The hosts from which questions of this network have come since the last call; the first MAX_ASKERS."""
+        askers, self._askers = self._askers, set()
+        return askers
+
     def state(self, now: float) -> State:
         contacts = tuple(contact for table in self._tables.values() for contact in table.contacts())
-        items, peers = self._storage.saved_items(now), self._storage.saved_peers(now)
+        items, peers = self._storage.saved(now), self._announcements.saved(now)
         other_id = self._tables[True].own_id if True in self._tables else b""
         return State(self.node_id, contacts, items, peers, other_id)
 
@@ -207,11 +233,12 @@ class Node:
             sum(map(len, self._tables.values())),
             len(self._storage),
             self._storage.n_bytes,
-            len(self._storage.info_hashes),
+            len(self._announcements.info_hashes),
             len(self._questions),
             len(self._operations),
             self._sightings.address(ipv6=False) or self._sightings.address(ipv6=True),
             dict(self._responder.counts),
+            self._is_read_only,
         )
 
     # For `upkeep`.
@@ -245,7 +272,7 @@ class Node:
         if contact.node_id and not self._identities.is_credible(contact, now):
             return False
         question = self._questions.add(address, contact if contact.node_id else None, asker, now, is_once=is_once)
-        query = query.sent(self._tables[contact.is_ipv6].own_id, question.transaction, self.settings.is_read_only)
+        query = query.sent(self._tables[contact.is_ipv6].own_id, question.transaction, self._is_read_only)
         question.data = krpc.encode(query, self.settings.network_key)
         self.send(question.data, address)
         return True
@@ -268,7 +295,7 @@ class Node:
         radius = max(table.radius() for table in self._tables.values())
         operation = Operation(number, order, radius, lookups, self.ask, tell)
         self._operations[number] = operation
-        operation.seed(self._storage.item(order.target, now), tuple(self._storage.peers(order.target, now)))
+        operation.seed(self._storage.item(order.target, now), tuple(self._announcements.peers(order.target, now)))
         operation.go_on(now)
         return number
 
@@ -278,12 +305,12 @@ class Node:
     def take_new_id(self, now: float) -> None:
         """BEP 42: an ID that fits the address which most others say we have."""
         for ipv6, table in self._tables.items():
-            seen_as = self._sightings.address(ipv6=ipv6)
-            if not self.settings.is_bound or seen_as is None:
+            if not self.settings.is_bound or self._sightings.address(ipv6=ipv6) is None:
                 continue
             self._placed.add(ipv6)
-            if not is_bound(table.own_id, seen_as.host):
-                self._tables[ipv6] = table.moved(bound_id(seen_as, self._rng), now)
+            own_id = self._sightings.fitting_id(table.own_id, self._rng, ipv6=ipv6)
+            if own_id != table.own_id:
+                self._tables[ipv6] = table.moved(own_id, now)
                 self._upkeep.begin(now)
 
     # For `responder`.
@@ -319,10 +346,11 @@ class Node:
     def _receive_answer(self, answer: Reply | Failure, address: Address, now: float) -> None:
         question = self._questions.take(answer.transaction, address)
         if question is None:
-            self._responder.counts["unasked"] += 1
+            self._responder.wasted("unasked", address, now)
             return
         self._responder.proved(address, now)
         if isinstance(answer, Failure):
+            self._take_sighting(question, answer.seen_as, now)
             self._fail(question, answer, now)
         elif question.contact is not None and question.contact.node_id != answer.sender:
             self._fail(question, None, now)
@@ -333,11 +361,15 @@ class Node:
         contact = question.contact or Contact(reply.sender, question.address)
         self._identities.heard(contact, now)
         self._tables[contact.is_ipv6].answered(contact, now)
-        if reply.seen_as is not None:
-            self._sightings.heard(question.address, reply.seen_as)
-            if contact.is_ipv6 not in self._placed:
-                self.take_new_id(now)
+        self._take_sighting(question, reply.seen_as, now)
         question.asker.replied(contact, reply, now)
+
+    def _take_sighting(self, question: Question, seen_as: Address | None, now: float) -> None:
+        """BEP 42: who answers, if only with an error, says where we are."""
+        if seen_as is not None:
+            self._sightings.heard(question.address, seen_as, now)
+            if question.address.is_ipv6 not in self._placed:
+                self.take_new_id(now)
 
     def _fail(self, question: Question, failure: Failure | None, now: float) -> None:
         contact = question.contact or Contact(bytes(ID_BYTES), question.address)

@@ -13,7 +13,7 @@ Nothing that comes back is believed: items are verified against the target, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
@@ -71,6 +71,8 @@ class Outcome:
     best: Item | None = None
     peers: dict[Address, None] = field(default_factory=dict)
     tokens: dict[Contact, bytes] = field(default_factory=dict)
+    holders: set[Contact] = field(default_factory=set)
+    """Those that had the item, or a newer one."""
     n_copies: int = 0
     n_storing: int = 0
 
@@ -118,6 +120,8 @@ class Operation:
         if reply.token:
             self._outcome.tokens[contact] = reply.token
         self._take_peers(reply.peers)
+        if reply.item is not None or reply.seq is not None:
+            self._outcome.holders.add(contact)
         if reply.item is not None:
             self._take_item(reply.item)
         self.go_on(now)
@@ -183,12 +187,16 @@ class Operation:
         for lookup in self._lookups:
             willing = [near for near in lookup.closest(2 * MAX_COPIES) if near in outcome.tokens]
             for contact in willing[: self._n_near(lookup)]:
-                token = outcome.tokens[contact]
-                query = Query(method, b"", order.target, token=token, port=order.port, item=order.item)
-                if self._ask(_with_terms(query, order), contact, self._storing, now):
+                if self._ask(self._storing_query(method, contact), contact, self._storing, now):
                     outcome.n_storing += 1
         if not outcome.n_storing:
             self._finish()
+
+    def _storing_query(self, method: Method, contact: Contact) -> Query:
+        """`cas` is for those that have something to compare with (BEP 44)."""
+        order, outcome = self.order, self._outcome
+        token, cas = outcome.tokens[contact], order.cas if contact in outcome.holders else None
+        return Query(method, b"", order.target, None, token, order.port, order.item, cas, age=order.age)
 
     def _n_near(self, lookup: Lookup) -> int:
         return min(MAX_COPIES, max(COPIES, lookup.n_within(self._radius)))
@@ -232,7 +240,3 @@ class _Storing:
 
     def failed(self, contact: Contact, failure: Failure | None, now: float) -> None:
         self._operation.stored(False)
-
-
-def _with_terms(query: Query, order: Order) -> Query:
-    return query if order.item is None else replace(query, cas=order.cas, age=order.age)

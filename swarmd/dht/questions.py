@@ -10,7 +10,7 @@ one that was asked, is nobody's.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -59,6 +59,7 @@ class Questions:
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
         self._waiting: dict[bytes, Question] = {}  # in the order of their deadlines
+        self._asked: Counter[Address] = Counter()
         self._fresh: deque[Question] = deque()  # to be sent once more, in the same order; some have ended
 
     def __len__(self) -> int:
@@ -83,6 +84,7 @@ class Questions:
             transaction = self._rng.bytes(TRANSACTION_BYTES)
         question = Question(transaction, contact, address, asker, now + ANSWER_TIMEOUT)
         self._waiting[transaction] = question
+        self._asked[address] += 1
         if not is_once:
             self._forget_ended()
             self._fresh.append(question)
@@ -92,7 +94,12 @@ class Questions:
         question = self._waiting.get(transaction)
         if question is None or question.address != address:
             return None
-        return self._waiting.pop(transaction)
+        self._end(question)
+        return question
+
+    def is_waiting_for(self, address: Address) -> bool:
+        """Whether something is to come from there."""
+        return address in self._asked
 
     def late(self, now: float) -> Iterator[Question]:
         """To be sent once more now."""
@@ -103,11 +110,17 @@ class Questions:
 
     def overdue(self, now: float) -> Iterator[Question]:
         while self._waiting:
-            transaction, question = next(iter(self._waiting.items()))
+            question = next(iter(self._waiting.values()))
             if question.deadline > now:
                 return
-            del self._waiting[transaction]
+            self._end(question)
             yield question
+
+    def _end(self, question: Question) -> None:
+        del self._waiting[question.transaction]
+        self._asked[question.address] -= 1
+        if not self._asked[question.address]:
+            del self._asked[question.address]
 
     def _forget_ended(self) -> None:
         while self._fresh and self._waiting.get(self._fresh[0].transaction) is not self._fresh[0]:

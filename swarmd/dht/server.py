@@ -10,7 +10,8 @@ from dataclasses import replace
 from swarmd.core.addresses import Address
 from swarmd.core.rng import Rng
 from swarmd.dht import krpc
-from swarmd.dht.contact import Contact, region_of
+from swarmd.dht.announcements import Announcements
+from swarmd.dht.contact import ID_BYTES, Contact, region_of
 from swarmd.dht.items import MAX_SALT_BYTES, MAX_VALUE_BYTES, is_signed
 from swarmd.dht.krpc import Code, Failure, Method, Query, Reply
 from swarmd.dht.storage import Storage
@@ -23,7 +24,8 @@ MAX_SAMPLES = 20
 MAX_PEERS = 50
 """In one answer, drawn at random: 400 bytes of IPv4."""
 MAX_AGE = 86_400
-_LARGEST_CONTACT_BYTES = 38
+_LARGEST_PART_BYTES = 38
+"""A contact of IPv6."""
 _TEXTS = {
     Code.PROTOCOL: b"bad token",
     Code.SERVER: b"no room",
@@ -36,9 +38,12 @@ _TEXTS = {
 
 
 class Server:
-    def __init__(self, tables: dict[bool, Table], storage: Storage, tokens: Tokens, rng: Rng) -> None:
-        self.tables = tables
-        self.storage = storage
+    def __init__(
+        self, tables: dict[bool, Table], storage: Storage, announcements: Announcements, tokens: Tokens, rng: Rng
+    ) -> None:
+        self._tables = tables
+        self._storage = storage
+        self._announcements = announcements
         self._tokens = tokens
         self._rng = rng
         self._samples: tuple[bytes, ...] = ()
@@ -48,33 +53,34 @@ class Server:
         if query.method in (Method.PUT, Method.ANNOUNCE):
             code = self._store(query, address, now)
             if code is not None:
-                return Failure(code.value, _TEXTS[code], query.transaction)
+                return Failure(code.value, _TEXTS[code], query.transaction, address)
             return Reply(own_id, transaction=query.transaction, seen_as=address)
         reply = Reply(own_id, transaction=query.transaction, seen_as=address)
         if query.method is Method.PING:
             return reply
-        contacts = self._closest(query, address)
-        if query.method in (Method.FIND_NODE, Method.SAMPLE):
-            reply = Reply(own_id, contacts, transaction=query.transaction, seen_as=address)
-            return reply if query.method is Method.FIND_NODE else self._with_samples(reply, now)
-        token = self._tokens.token(address, query.target, now)
-        reply = Reply(own_id, contacts, token, transaction=query.transaction, seen_as=address)
-        return (
-            self._with_peers(reply, query, address, now)
-            if query.method is Method.GET_PEERS
-            else self._with_item(reply, query, now)
-        )
-
-    def _closest(self, query: Query, address: Address) -> tuple[Contact, ...]:
         families = query.want or (address.is_ipv6,)
+        contacts = self._closest(query.target, families, address)
+        has_token = query.method in (Method.GET_PEERS, Method.GET)
+        token = self._tokens.token(address, query.target, now) if has_token else b""
+        reply = Reply(own_id, contacts, token, transaction=query.transaction, seen_as=address, families=families)
+        if query.method is Method.GET_PEERS:
+            return self._with_peers(reply, query, address, now)
+        if query.method is Method.GET:
+            return self._with_item(reply, query, now)
+        return self._with_samples(reply, now) if query.method is Method.SAMPLE else reply
+
+    def _closest(self, target: bytes, families: tuple[bool, ...], asker: Address) -> tuple[Contact, ...]:
         found: list[Contact] = []
         for ipv6 in families:
-            if ipv6 in self.tables:
-                found += self.tables[ipv6].closest(query.target, K)
-        return tuple(contact for contact in found if contact.address != address)
+            if ipv6 in self._tables:
+                near = self._tables[ipv6].closest(target, K)
+                if any(contact.address == asker for contact in near):
+                    near = [other for other in self._tables[ipv6].closest(target, K + 1) if other.address != asker]
+                found += near
+        return tuple(found)
 
     def _with_item(self, reply: Reply, query: Query, now: float) -> Reply:
-        item = self.storage.item(query.target, now)
+        item = self._storage.item(query.target, now)
         if item is None:
             return reply
         if item.is_mutable and query.seq is not None and item.seq <= query.seq:
@@ -83,52 +89,66 @@ class Server:
 
     def _with_peers(self, reply: Reply, query: Query, address: Address, now: float) -> Reply:
         """Of the family that asks: the two networks are independent, and `want` is for nodes alone (BEP 32)."""
-        peers = [peer for peer in self.storage.peers(query.target, now) if peer.is_ipv6 == address.is_ipv6]
+        peers = [peer for peer in self._announcements.peers(query.target, now) if peer.is_ipv6 == address.is_ipv6]
         if not peers:
             return reply
-        if len(peers) > MAX_PEERS:
-            peers = self._rng.sample(peers, MAX_PEERS)
-        return replace(reply, peers=tuple(peers))
+        return replace(reply, peers=tuple(self._rng.sample(peers, min(MAX_PEERS, len(peers)))))
 
     def _with_samples(self, reply: Reply, now: float) -> Reply:
-        hashes = self.storage.info_hashes
+        hashes = self._announcements.info_hashes
         if now - self._sampled_at >= SAMPLE_INTERVAL:
             self._samples = tuple(self._rng.sample(hashes, min(MAX_SAMPLES, len(hashes))))
             self._sampled_at = now
         return replace(reply, samples=self._samples, n_stored=len(hashes), interval=SAMPLE_INTERVAL)
 
     def _store(self, query: Query, address: Address, now: float) -> Code | None:
+        """Why it is not kept. What costs least is looked at first."""
         item = query.item
+        if item is not None and len(item.encoded) > MAX_VALUE_BYTES:
+            return Code.TOO_LARGE
+        if item is not None and len(item.salt) > MAX_SALT_BYTES:
+            return Code.SALT_TOO_LARGE
         target = query.target if item is None else item.target
         if not self._tokens.is_good(query.token, address, target, now):
             return Code.PROTOCOL
         source = region_of(address.host)
         if item is None:
             peer = Address(address.host, query.port or address.port)
-            return None if self.storage.announce(target, peer, source, now) else Code.SERVER
-        if len(item.encoded) > MAX_VALUE_BYTES:
-            return Code.TOO_LARGE
-        if len(item.salt) > MAX_SALT_BYTES:
-            return Code.SALT_TOO_LARGE
+            return None if self._announcements.announce(target, peer, source, now) else Code.SERVER
         if item.is_mutable and not is_signed(item):
             return Code.BAD_SIGNATURE
-        return self.storage.put(target, item, source, now, cas=query.cas, age=min(query.age, MAX_AGE))
+        return self._storage.put(target, item, source, now, cas=query.cas, age=min(query.age, MAX_AGE))
 
 
 def fitted(reply: Reply, limit: int, key: bytes | None) -> bytes | None:
-    """The datagram of at most `limit` bytes, with fewer contacts if need be; None when it does not fit without any."""
+    """The datagram of at most `limit` bytes, with fewer contacts, peers or samples if need be; None when it does not
+    fit without any."""
     data = krpc.encode(reply, key)
-    while len(data) > limit and reply.contacts:
-        for _ in range(-(-(len(data) - limit) // _LARGEST_CONTACT_BYTES)):
-            reply = replace(reply, contacts=_fewer(reply.contacts))
+    while len(data) > limit:
+        for _ in range(-(-(len(data) - limit) // _LARGEST_PART_BYTES)):
+            smaller = _smaller(reply)
+            if smaller is None:
+                return None
+            reply = smaller
         data = krpc.encode(reply, key)
-    return data if len(data) <= limit else None
+    return data
+
+
+def _smaller(reply: Reply) -> Reply | None:
+    """Without one of what takes most room; None when nothing can be left out."""
+    contacts, peers, samples = reply.contacts, reply.peers, reply.samples or ()
+    sizes = len(contacts) * 26, len(peers) * 8, len(samples) * ID_BYTES
+    if not any(sizes):
+        return None
+    if sizes[0] == max(sizes):
+        return replace(reply, contacts=_fewer(contacts))
+    if sizes[1] == max(sizes):
+        return replace(reply, peers=peers[:-1])
+    return replace(reply, samples=samples[:-1])
 
 
 def _fewer(contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
     """Without the farthest one of the family that has more."""
-    if not contacts:
-        return ()
     n_ipv6 = sum(contact.is_ipv6 for contact in contacts)
     drop_ipv6 = n_ipv6 * 2 >= len(contacts)
     last = max(index for index, contact in enumerate(contacts) if contact.is_ipv6 == drop_ipv6)

@@ -1,5 +1,5 @@
-"""What a node keeps for others: BEP 44 items and announced peers. In memory; `saved` and `restore` carry it over a
-restart with the time that is left to each.
+"""The BEP 44 items that a node keeps for others. In memory; `saved` and `restore` carry them over a restart with the
+time that is left to each.
 
 Invariant: never more than the `Bounds`, in number and bytes; and of one source (`contact.region_of`: a /24, a /64 or a
 private host) no more than its share, once half of the whole is used. So a network on one host has half of the room,
@@ -14,31 +14,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from swarmd.core.addresses import Address
 from swarmd.dht.items import Item
 from swarmd.dht.krpc import Code
-from swarmd.dht.state import SavedItem, SavedPeer, State
+from swarmd.dht.state import SavedItem
 
 ITEM_PERIOD = 7200.0
 """BEP 44: two hours after it was last put."""
-PEER_PERIOD = 1800.0
 ITEM_OVERHEAD_BYTES = 600
 """What an item costs besides its bytes, in Python; so that `max_bytes` is honest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is kept for others."""
-
     max_items: int = 10_000
     max_bytes: int = 16 << 20
     share: float = 0.125
     """Of the items and of the bytes: a source's, once half is used."""
-    max_info_hashes: int = 4_000
-    max_peers: int = 100
-    """For each info hash: as many as fit an answer."""
-    max_peers_of_source: int = 5_000
-    """In all."""
 
 
 @dataclass(slots=True)
@@ -47,6 +38,8 @@ class Stored:
     source: str
     first_at: float
     put_at: float
+    cas: int | None = None
+    """With which it was put: the same put sent again is none that comes too late."""
 
 
 class Storage:
@@ -55,16 +48,10 @@ class Storage:
         self._items: dict[bytes, Stored] = {}  # least recently put first
         self._item_sources: Counter[str] = Counter()
         self._byte_sources: Counter[str] = Counter()
-        self._peer_sources: Counter[str] = Counter()
-        self._peers: dict[bytes, dict[Address, tuple[float, str]]] = {}
         self.n_bytes = 0
 
     def __len__(self) -> int:
         return len(self._items)
-
-    @property
-    def info_hashes(self) -> list[bytes]:
-        return list(self._peers)
 
     def items(self) -> list[Stored]:
         """The least recently put first."""
@@ -80,7 +67,7 @@ class Storage:
         """None when it is kept, otherwise why not."""
         self.expire(now)
         old = self._items.get(target)
-        if old is not None and item.is_mutable and (code := _obstacle(old.item, item, cas)) is not None:
+        if old is not None and item.is_mutable and (code := _obstacle(old, item, cas)) is not None:
             return code
         size = item.size + ITEM_OVERHEAD_BYTES
         freed = old.item.size + ITEM_OVERHEAD_BYTES if old is not None else 0
@@ -92,76 +79,33 @@ class Storage:
         if old is not None:
             source, first_at = old.source, max(first_at, old.first_at)
             self._drop(target)
-        self._items[target] = Stored(item, source, first_at, now)
+        self._items[target] = Stored(item, source, first_at, now, cas)
         self._item_sources[source] += 1
         self._byte_sources[source] += size
         self.n_bytes += size
         return None
 
-    def peers(self, info_hash: bytes, now: float) -> list[Address]:
-        held = self._peers.get(info_hash, {})
-        return [address for address, (at, _) in held.items() if now - at < PEER_PERIOD]
-
-    def announce(self, info_hash: bytes, peer: Address, source: str, now: float) -> bool:
-        """False when there is no room. The oldest of an info hash gives way, as they change anyway."""
-        self.expire(now)
-        held = self._peers.get(info_hash)
-        if held is None:
-            if len(self._peers) >= self._bounds.max_info_hashes:
-                return False
-            held = {}
-        if peer in held:
-            self._drop_peer(info_hash, held, peer)
-        elif self._peer_sources[source] >= self._bounds.max_peers_of_source:
-            return False
-        elif len(held) >= self._bounds.max_peers:
-            self._drop_peer(info_hash, held, next(iter(held)))
-        held[peer] = (now, source)
-        self._peers[info_hash] = held
-        self._peer_sources[source] += 1
-        return True
-
-    def saved_items(self, now: float) -> tuple[SavedItem, ...]:
+    def saved(self, now: float) -> tuple[SavedItem, ...]:
         self.expire(now)
         return tuple(
             SavedItem(stored.item, stored.source, stored.put_at + ITEM_PERIOD - now, now - stored.first_at)
             for stored in self._items.values()
         )
 
-    def saved_peers(self, now: float) -> tuple[SavedPeer, ...]:
-        self.expire_peers(now)
-        found = [
-            SavedPeer(info_hash, address, source, at + PEER_PERIOD - now)
-            for info_hash, held in self._peers.items()
-            for address, (at, source) in held.items()
-        ]
-        return tuple(sorted(found, key=lambda one: one.remaining))
-
-    def restore(self, state: State, now: float) -> None:
+    def restore(self, saved: tuple[SavedItem, ...], now: float) -> None:
         """Within the bounds; nothing lasts longer than it would have."""
-        for one in sorted(state.items, key=lambda one: one.remaining):
+        for one in sorted(saved, key=lambda one: one.remaining):
             at = now + min(one.remaining, ITEM_PERIOD) - ITEM_PERIOD
             if one.remaining > 0:
                 self.put(one.item.target, one.item, one.source, at, age=max(0, int(one.age + at - now)))
-        for peer in sorted(state.peers, key=lambda one: one.remaining):
-            if peer.remaining > 0:
-                at = now + min(peer.remaining, PEER_PERIOD) - PEER_PERIOD
-                self.announce(peer.info_hash, peer.address, peer.source, at)
 
     def expire(self, now: float) -> None:
-        """Items are in the order of their times; of peers the hashes that were announced longest ago are looked at."""
+        """They are in the order of their times."""
         while self._items:
             target, stored = next(iter(self._items.items()))
             if now - stored.put_at < ITEM_PERIOD:
                 break
             self._drop(target)
-
-    def expire_peers(self, now: float) -> None:
-        """All of them: from time to time."""
-        for info_hash in list(self._peers):
-            held = self._peers[info_hash]
-            for peer in [peer for peer, (at, _) in held.items() if now - at >= PEER_PERIOD]:
-                self._drop_peer(info_hash, held, peer)
 
     def _has_place(self, source: str, size: int) -> bool:
         bounds, n_items = self._bounds, len(self._items)
@@ -179,20 +123,13 @@ class Storage:
         _less(self._item_sources, stored.source)
         _less(self._byte_sources, stored.source, size)
 
-    def _drop_peer(self, info_hash: bytes, held: dict[Address, tuple[float, str]], peer: Address) -> None:
-        _, source = held.pop(peer)
-        _less(self._peer_sources, source)
-        if not held:
-            self._peers.pop(info_hash, None)
 
-
-def _obstacle(old: Item, item: Item, cas: int | None) -> Code | None:
-    """The same again is always welcome: its first copy may have come without our answer getting back."""
-    if item.seq == old.seq and item.encoded == old.encoded:
-        return None
-    if cas is not None and old.seq != cas:
+def _obstacle(old: Stored, item: Item, cas: int | None) -> Code | None:
+    """BEP 44. The same put once more is welcome: its first copy may have come without our answer getting back."""
+    is_same = item.seq == old.item.seq and item.encoded == old.item.encoded
+    if cas is not None and cas != old.item.seq and not (is_same and cas == old.cas):
         return Code.CAS_MISMATCH
-    return Code.SEQ_TOO_LOW if item.seq <= old.seq else None
+    return Code.SEQ_TOO_LOW if item.seq <= old.item.seq and not is_same else None
 
 
 def _less(counter: Counter[str], source: str, by: int = 1) -> None:

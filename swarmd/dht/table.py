@@ -12,6 +12,9 @@ that has an ID for each question gets no further. With `is_bound`, an ID must fi
 With `is_public`, a public host has one place in all, and its region MAX_PER_REGION in a bucket even where there is
 room: on a private network several nodes behind one address are common, on the public one they are not needed.
 
+Who asks us is no better known by it (BEP 5 would call it good again): questions can come from anywhere, so only answers
+count, for some pings more.
+
 A bucket holds K, and the cache as many. A restart needs `contacts()` only.
 """
 

@@ -38,6 +38,7 @@ MAX_RUNNING = 32
 """Operations under way beyond which nothing is put again in this tick."""
 MAX_KNOWN = 64
 MAX_ADDRESSES = 64
+MAX_INTRODUCED = 4
 MAX_REFRESHES = 12
 """At the start: one for each of the buckets next to our own place."""
 
@@ -91,6 +92,8 @@ class Upkeep:
         """To be looked up, one after the other, the next one last."""
         self._is_looking = False
         self._is_bootstrapping = False
+        self._begun: set[bool] = set()
+        """Families in which somebody has answered since, and our own ID is looked up."""
         self._tick_at = now
 
     @property
@@ -107,20 +110,35 @@ class Upkeep:
         contacts = [Contact(bytes(ID_BYTES), address) for address in self._addresses]
         contacts += list(self.known)[:MAX_KNOWN]
         self.known.clear()
+        self._begun.clear()
         for contact in contacts:
             node_id = b"" if contact.node_id == bytes(ID_BYTES) else contact.node_id
-            query = Query(Method.FIND_NODE, b"", self._machine.id_at(contact.address))
-            self._machine.ask(query, Contact(node_id, contact.address), self, now)
+            self._introduce_to(Contact(node_id, contact.address), now)
 
     def replied(self, contact: Contact, reply: Reply, now: float) -> None:
-        """The first that answers is enough to begin with; those it names answer for themselves."""
+        """The first that answers is enough to begin with; those it names answer for themselves. Of a family where we
+        know nobody, some that it names are asked as if they had been given to us (BEP 32)."""
+        tables = self._machine.tables
+        for ipv6, table in tables.items():
+            if ipv6 != contact.is_ipv6 and not len(table):
+                for other in [other for other in reply.contacts if other.is_ipv6 == ipv6][:MAX_INTRODUCED]:
+                    self._introduce_to(other, now)
         if not self._is_bootstrapping:
             self._is_bootstrapping = True
-            self._targets = list({table.own_id for table in self._machine.tables.values()})
+            self._targets = []
+            self._begun.clear()
+        if contact.is_ipv6 not in self._begun:
+            self._begun.add(contact.is_ipv6)
+            self._targets.append(tables[contact.is_ipv6].own_id)
 
     def slow(self, contact: Contact, now: float) -> None: ...
 
     def failed(self, contact: Contact, failure: Failure | None, now: float) -> None: ...
+
+    def _introduce_to(self, contact: Contact, now: float) -> None:
+        want = (False, True) if len(self._machine.tables) > 1 else None
+        query = Query(Method.FIND_NODE, b"", self._machine.id_at(contact.address), want)
+        self._machine.ask(query, contact, self, now)
 
     def refreshed(self) -> None:
         """A lookup of ours has ended."""

@@ -4,7 +4,7 @@ In: the addresses the node listens on, and the interfaces of the machine. Out: a
 `read_interfaces` and `takes_multicast` ask the system, about 0.1 ms for each interface.
 
 Invariant: only addresses on which the node listens are announced. Loopback takes part when the node listens
-on nothing else, or has nothing else: then it is found by other nodes of the same machine.
+on nothing else, or has nothing else that can be announced: then it is found by other nodes of the same machine.
 """
 
 from __future__ import annotations
@@ -76,11 +76,12 @@ def _is_up(adapter: ifaddr.Adapter) -> bool:
 def plan(listen: Sequence[Address], interfaces: Iterable[Interface]) -> Plan:
     """What to do on a machine with these interfaces."""
     pairs = [(each, host) for each in interfaces for host in each.hosts]
-    served = [(each, host, port) for each, host in pairs if (port := _port_of(host, listen))]
-    if any(not _is_loopback(host) for _, host, _ in served):
-        served = [(each, host, port) for each, host, port in served if not _is_loopback(host)]
+    every = [(each, host, port) for each, host in pairs if (port := _port_of(host, listen))]
+    served = [(each, host, port) for each, host, port in every if not _is_loopback(host)] or every
     join = dict.fromkeys(_place(each, host) for each, host, _ in served if host != "::1")
-    addresses = sorted({Address(host, port) for _, host, port in served if not is_link_local(host)}, key=_rank)
+    routed = {Address(host, port) for _, host, port in served if not is_link_local(host)}
+    local = {Address(host, port) for _, host, port in every if _is_loopback(host)}
+    addresses = sorted(routed or local, key=_rank)
     return Plan(tuple(join)[:MAX_INTERFACES], tuple(addresses)[:MAX_ADDRESSES])
 
 

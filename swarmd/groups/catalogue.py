@@ -11,8 +11,8 @@ Bounds: `MAX_SHARES` in a group, `MAX_SHARES_PER_PUBLISHER` of one member; what 
 (`refused`, `refusals`). A full catalogue still takes the share of a member that has fewer than another: the one that
 has most loses its latest for it. So one who floods ends with no more than anybody else; a thousand invented members are
 kept out by a group that authorises publishers, and by nothing else. Two members of a full group may have kept different
-shares. What has given way leaves its number behind, `MAX_LEFT` of them and until a restart: no older record of the same
-name takes its place.
+shares. What has given way leaves its number behind, `MAX_LEFT` of them: no older record of the same name takes its
+place, nor after a restart (`restore_numbers`).
 
 Tombstones keep a removed share from coming back with a member that was away. They go after `TOMBSTONE_PERIOD`, and a
 member that has heard of nobody for `AWAY_LIMIT`, which is less, trusts nothing of others' (`forget_others`). So what
@@ -230,6 +230,16 @@ class Catalogue:
             for record in [*table.shares_of(publisher), *table.oldest_tombstones(publisher, len(table))]:
                 self._add(record, table.until(record))
 
+    def number_left(self, publisher: PeerId, name: str) -> tuple[bytes, int] | None:
+        """What a record under this key has left behind when it gave way, for `restore_numbers`."""
+        key = _digest_of_key(publisher, name)
+        return (key, self._left[key]) if key in self._left else None
+
+    def restore_numbers(self, numbers: Iterable[tuple[bytes, int]]) -> None:
+        """What was left behind before a restart, the latest last."""
+        for key, seq in numbers:
+            self._leave(key, seq)
+
     def sign_share(self, identity: Identity, share: Share, authorisation: Authorisation | None, wall: float) -> Record:
         """A record of our own, in the place of one with the same name; it holds when it is given to `adopt`.
 
@@ -328,6 +338,8 @@ class Catalogue:
             raise NotAllowed(
                 "only authorised members share here: ask whoever made the group for a ticket that authorises this node"
             )
+        if Right.PUBLISH not in authorisation.rights:
+            raise NotAllowed("this node is authorised to post here, not to share: ask for a ticket for both")
         try:
             self._check_authorisation(publisher, authorisation)
         except RemoteError as error:
@@ -409,7 +421,10 @@ class Catalogue:
 
     def _give_way(self, record: Record) -> None:
         self._drop(record)
-        self._left[_key_digest(record)] = record.seq
+        self._leave(_key_digest(record), record.seq)
+
+    def _leave(self, key: bytes, seq: int) -> None:
+        self._left[key] = seq
         if len(self._left) > MAX_LEFT:
             del self._left[next(iter(self._left))]
 
@@ -428,7 +443,11 @@ def oldest_first(records: Iterable[Record]) -> list[Record]:
 
 
 def _key_digest(record: Record) -> bytes:
-    return digest_of(record.publisher + record.share.name.encode())
+    return _digest_of_key(*record.key)
+
+
+def _digest_of_key(publisher: PeerId, name: str) -> bytes:
+    return digest_of(publisher + name.encode())
 
 
 def _until(record: Record, wall: float) -> float:

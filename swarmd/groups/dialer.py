@@ -53,6 +53,10 @@ class Source(IntEnum):
     OBSERVED = 7
 
 
+_OVERHEARD = (Source.DHT, Source.MDNS)
+"""Neither a ticket nor the user has named these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """Somebody to dial, at one address or more, best first; with `peer_id` None whoever answers will do."""
@@ -149,8 +153,6 @@ class Dialer:
                 return
             del self._hints[least]
             self._book.release(least, None)
-        if address not in self._hints and source is Source.DHT:
-            self._hints[address] = _Hint(source, self._linked_at(address))  # else each member would be called again
         hint = self._hints.setdefault(address, _Hint(source))
         if _worth(hint.source) < _worth(source):
             hint.source = source  # a user or a ticket does not take it back
@@ -159,8 +161,9 @@ class Dialer:
 
     def _linked_at(self, address: Address) -> PeerId | None:
         """The neighbour who says that it is there itself, if one does."""
-        for peer, entry in self._peers.items():
-            if entry.is_linked and entry.addresses.get(address, Source.DHT) >= Source.STATED:
+        for peer in self._book.holders(address):
+            entry = None if peer is None else self._peers.get(peer)
+            if entry is not None and entry.is_linked and entry.addresses.get(address, Source.DHT) >= Source.STATED:
                 return peer
         return None
 
@@ -330,8 +333,10 @@ class Dialer:
         return -math.inf if answered_at is None else answered_at, source
 
     def _is_hint_due(self, address: Address, now: float) -> bool:
-        """It is not, while whoever answers there is a neighbour anyway."""
-        peer = self._hints[address].answered_by
+        """It is not, while whoever answers there is a neighbour anyway. Where mDNS or the DHT names all that there are,
+        it is enough that a neighbour says it is there: else each would be called once more."""
+        hint = self._hints[address]
+        peer = hint.answered_by or (self._linked_at(address) if hint.source in _OVERHEARD else None)
         is_linked = peer is not None and peer in self._peers and self._peers[peer].is_linked
         return not is_linked and self._is_due(address, now)
 

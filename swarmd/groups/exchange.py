@@ -56,8 +56,8 @@ with the next run."""
 MAX_RUN_QUEUED = 16_384
 """Of the neighbour in a run: twice what `descent.AHEAD` lets come."""
 MAX_BACKLOG = 2_048
-"""Records of one neighbour that wait to be verified: four times what it is asked for at once, 700 KB. What is beyond it
-is not left to wait: 10 ms for a message of them, which slows the neighbour down."""
+"""Records of one neighbour that wait to be verified: four times what it is asked for at once, 700 KB. Of what it sends
+beyond that unasked only the digest is kept, as if it had been offered: it is asked for when its turn comes."""
 SLICE = 12
 """Records taken in at once: 2 ms, most of it for their signatures. A question on the control socket is answered in the
 third turn of the loop after it came."""
@@ -310,16 +310,22 @@ class Exchange:
             self._say(peer, Gone(gone))
 
     def _receive_records(self, peer: PeerId, encoded: Sequence[bytes], now: float, wall: float) -> None:
-        link = self._links[peer]
         n_waiting = len(self._backlog)
-        self._backlog += [(peer, data) for data in encoded]
-        link.n_backlog += len(encoded)
+        taken = self._without_excess(peer, encoded, now) if self.in_slices else encoded
+        self._backlog += [(peer, data) for data in taken]
+        self._links[peer].n_backlog += len(taken)
         if not self.in_slices:
             self._take_in_backlog(len(self._backlog), now, wall)
         elif not n_waiting:
             self._take_in_backlog(SLICE, now, wall)
-        elif link.n_backlog > MAX_BACKLOG:
-            self._take_in_of(peer, link.n_backlog - MAX_BACKLOG, now, wall)
+
+    def _without_excess(self, peer: PeerId, encoded: Sequence[bytes], now: float) -> Sequence[bytes]:
+        """What there is room for, and what was asked for."""
+        room = max(0, MAX_BACKLOG - self._links[peer].n_backlog)
+        beyond = [(digest_of(data), data) for data in encoded[room:]]
+        asked = [data for digest, data in beyond if self._fetcher.is_asked(peer, digest)]
+        self._want(peer, [digest for digest, _ in beyond], now)
+        return [*encoded[:room], *asked]
 
     def _take_in_backlog(self, limit: int, now: float, wall: float) -> None:
         """All that waits is of one neighbour, and so is a RemoteError; then the rest is not looked at."""
@@ -330,24 +336,6 @@ class Exchange:
             except RemoteError:
                 self._drop_backlog(peer)
                 raise
-
-    def _take_in_of(self, peer: PeerId, count: int, now: float, wall: float) -> None:
-        """The oldest of what waits of one neighbour."""
-        taken: list[bytes] = []
-        left: deque[tuple[PeerId, bytes]] = deque()
-        for sender, data in self._backlog:
-            if sender == peer and len(taken) < count:
-                taken.append(data)
-            else:
-                left.append((sender, data))
-        self._backlog = left
-        self._links[peer].n_backlog -= len(taken)
-        try:
-            for data in taken:
-                self._take_in(peer, data, now, wall)
-        except RemoteError:
-            self._drop_backlog(peer)
-            raise
 
     def _drop_backlog(self, peer: PeerId) -> None:
         self._backlog = deque(item for item in self._backlog if item[0] != peer)

@@ -60,6 +60,11 @@ class Fetcher:
         source = self._sources.get(peer)
         return 0 if source is None else len(source.queue) + len(source.asked)
 
+    def is_asked(self, peer: PeerId, digest: bytes) -> bool:
+        """Whether `peer` is to answer with it."""
+        source = self._sources.get(peer)
+        return source is not None and digest in source.asked
+
     def offer(self, peer: PeerId, digests: Iterable[bytes], room: int) -> bool:
         """`peer` has these, which we have not. False when some did not fit into the `room` it is given."""
         source = self._sources.setdefault(peer, _Source())

@@ -38,7 +38,7 @@ from swarmd.groups.dialer import Candidate, Ended, Source
 from swarmd.groups.events import OwnRecordReturned
 from swarmd.groups.exchange import Exchange
 from swarmd.groups.groupspec import Capability, GroupSpec
-from swarmd.groups.membership import MemberInfo
+from swarmd.groups.member import MemberInfo
 from swarmd.groups.mesh import Mesh
 from swarmd.groups.messages import Ask, Density, Hello, Members, Need, Status
 from swarmd.groups.neighbourhood import NeighbourInfo
@@ -169,7 +169,7 @@ class Group:
     def withdraw_hint(self, address: Address, source: Source = Source.MDNS) -> None:
         """An announcement on the local network, or in the DHT, was withdrawn. Where somebody answered before stays
         known."""
-        self._membership.withdraw_hint(address, source)
+        self._membership.dialer.withdraw_hint(address, source)
 
     def lost(self, now: float) -> list[PeerId]:
         """Members worth dialing of whom no address is known that has not failed."""
@@ -182,7 +182,7 @@ class Group:
 
     def forget_address(self, address: Address) -> None:
         """No member is there: it is this node itself."""
-        self._membership.forget_address(address)
+        self._membership.dialer.forget_address(address)
 
     def candidates(self, now: float) -> list[Candidate]:
         """Whom to dial now; the driver tells `dial_succeeded`, `dial_failed` or `dial_called_off` of each address
@@ -194,7 +194,7 @@ class Group:
 
     def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
         """A session with `peer` opened at `address`, or there was one already; `open_link` follows its proof."""
-        self._membership.dial_succeeded(address, peer, now)
+        self._membership.dialer.dial_succeeded(address, peer, now)
 
     def dial_failed(self, address: Address, now: float, reason: str = "") -> None:
         """Nobody answered at `address`, or another peer than the candidate's, or this node itself."""
@@ -202,7 +202,7 @@ class Group:
 
     def dial_called_off(self, address: Address, now: float) -> None:
         """`address` was not tried, or not to the end: another one led to the same peer first, or there was no room."""
-        self._membership.dial_called_off(address, now)
+        self._membership.dialer.dial_called_off(address, now)
 
     def addresses(self, peer: PeerId) -> tuple[Address, ...]:
         """Where a neighbour, or somebody who is dialed, is said to be; best first."""
@@ -210,7 +210,7 @@ class Group:
 
     def ended(self, now: float) -> list[Ended]:
         """Addresses that led to no member when they were tried last, and why: strangers first."""
-        return self._membership.ended(now)
+        return self._membership.dialer.ended(now)
 
     # the catalogue
 

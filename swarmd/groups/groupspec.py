@@ -155,8 +155,9 @@ class GroupSpec:
         return bool(self.name)
 
     def differences(self, other: GroupSpec) -> list[str]:
-        """In what another group of this name is another one, in words: empty only for the same group."""
-        found = [
+        """In what another group is another one, in words: empty only for the same group."""
+        found = [f"it is named {other.name!r}"] if self.name != other.name else []
+        found += [
             f"{label} is {_on_or_off(self.capabilities, flag)} here and {_on_or_off(other.capabilities, flag)} there"
             for flag, label in CAPABILITY_NAMES
             if (flag in self.capabilities) != (flag in other.capabilities)

@@ -16,13 +16,26 @@ _LINK_LOCAL = ("fe80:", "169.254.")
 """Not even another interface of the same machine is reached by these."""
 
 
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """A present member. `age`: seconds since it was heard of, 0 for a neighbour. Best address first."""
+
+    peer_id: PeerId
+    is_linked: bool
+    age: float
+    addresses: tuple[Address, ...]
+
+
 @dataclass(slots=True)
 class Member:
     """Kept by `groups.membership`; times are monotonic seconds."""
 
     peer_id: PeerId
     place: int
+    is_heard: bool = False
+    """Linked, or heard of within `MAX_AGE`."""
     is_present: bool = False
+    """And that is believed."""
     is_named: bool = False
     """By a ticket, the user or the store."""
     is_proved: bool = False

@@ -4,20 +4,23 @@ In: contacts (tickets, mDNS, `peer add`, the store), links that open and close, 
 themselves (Hello) and of others (gossip), results of dialing, time. Out: events MemberJoined and MemberLeft,
 candidates to dial, the plan of whom to be linked with, reports for neighbours.
 
-A peer is in one of three states here:
+A peer is in one of four states here:
     hint      somebody named it; it has not been heard of      kept as long as its source is worth
-    present   linked with us, or heard of within `MAX_AGE`     MemberJoined on entering, MemberLeft on leaving
+    heard     gossip named it within `MAX_AGE`                 to be dialed; on no list, in no count
+    present   the same, and met or believed; or linked         MemberJoined on entering, MemberLeft on leaving
     dead      it left, or vanished and cannot be reached       for a while on the dead list, and perhaps a hint
 
-Gossip is hearsay: it leads to a dial at most, and only a session proves. A node tells others of those whom it has been
-linked with itself in the last `MAX_AGE`, and never what it was told; so inventions go no further than to the neighbours
-of who made them. In a group of up to `SMALL_GROUP` everybody hears of everybody, in a larger one each keeps some
-hundred: whom it is linked with, whom gossip named (the sender chooses what the receiver should want), whom it was
-linked with once.
+Gossip is hearsay: it leads to a dial, and only a session proves. *Met* is who has been linked with us once, or is named
+by a ticket or the user; of the others those only are believed whom nearly all neighbours name (`groups.hearsay`), and
+that in a small group only. A node tells others of those whom it has been linked with itself in the last `MAX_AGE`, and
+never what it was told; so inventions go no further than to the neighbours of who made them, and on no list.
+In a group of up to `SMALL_GROUP` everybody hears of everybody, and visits everybody (`groups.visits`); in a larger one
+each keeps some hundred: whom it is linked with, whom gossip named (the sender chooses what the receiver should want),
+whom it was linked with once.
 
 Invariant: at most `MAX_MEMBERS` peers, and at most `MAX_HEARSAY` of them on the word of others; where those are full
 each introducer has the same share. None displaces a peer we are linked with. Gossip that is not fresher than a peer's
-death does not bring it back.
+death does not bring it back. Nobody is present on the word of half of the neighbours, or less.
 
 Named only: in a group of `Capability.NO_PEERS` a member dials those whom a ticket or the user names, and takes whoever
 dials it; it tells of nobody, and remembers nobody else.
@@ -32,7 +35,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import RemoteError
@@ -40,39 +42,29 @@ from swarmd.core.ids import PeerId
 from swarmd.core.rng import Rng
 from swarmd.groups.circle import Circle
 from swarmd.groups.contacts import Contact
-from swarmd.groups.dialer import MAX_DIALS, MAX_HINTS, Candidate, Dialer, Ended, Source
+from swarmd.groups.deaths import Deaths
+from swarmd.groups.dialer import MAX_DIALS, MAX_HINTS, Candidate, Dialer, Source
 from swarmd.groups.events import MemberJoined, MemberLeft
 from swarmd.groups.healing import HEAL_REST, NEWS_REST, RECENT_PERIOD, Healing
 from swarmd.groups.hearsay import Hearsay
-from swarmd.groups.member import Member, is_usable
+from swarmd.groups.member import Member, MemberInfo, is_usable
 from swarmd.groups.messages import MAX_AGE, MAX_GOSSIPED_ADDRESSES, MemberEntry
 from swarmd.groups.plan import Plan
 from swarmd.groups.ring import group_address
+from swarmd.groups.size import Size
 from swarmd.groups.topology import Reason, plan_report, target_links
+from swarmd.groups.visits import Visits
 
 MAX_MEMBERS = 768
 """Peers known in one group, hints and neighbours included: about 1 MB."""
-SMALL_GROUP = 64
-"""Members up to which everybody is told of everybody: 4 KiB for a newcomer from each of its neighbours."""
-LARGE_GROUP = 96
-"""What the density must come to before few who are known are taken for a part of a large group."""
-MAX_DEAD = 1024
 KEPT_PERIOD = 14 * 86_400.0
 """Seconds for which a peer that was linked, or named by a ticket, the user or the store, stays a hint."""
 SWEEP_PERIOD = 10.0
+LATE_NEWS = 1.0
+"""Seconds: what others had said of a member before they lost it, too, was still under way when we did."""
 _OVERHEARD = (Source.MDNS, Source.DHT)  # where addresses come from that neither a ticket nor the user has named
 SHUNNED_PERIOD = 30.0
-"""Seconds for which who cannot be reached is not wanted as a neighbour; in a large group it is not even listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberInfo:
-    """A present member. `age`: seconds since it was heard of, 0 for a neighbour. Best address first."""
-
-    peer_id: PeerId
-    is_linked: bool
-    age: float
-    addresses: tuple[Address, ...]
+"""Seconds for which who cannot be reached is not wanted as a neighbour; in a large group it counts as dead."""
 
 
 class Membership:
@@ -82,24 +74,24 @@ class Membership:
         self._own_id = own_id
         self.is_named_only = is_named_only
         self._rng = rng
-        self._dialer = Dialer(rng)
+        self.dialer = Dialer(rng)
+        """Where they are; the driver tells it of attempts that did not fail."""
         self._members: dict[PeerId, Member] = {}
         self._hearsay = Hearsay()
-        self._dead: dict[PeerId, float] = {}
+        self._deaths = Deaths()
         self.place = group_address(own_id).number
         self._reachable, self.linked, self._proved = Circle(), Circle(), Circle()
-        self._n_present = 0
+        self._size = Size(is_named_only=is_named_only)
         self._sweep_at = now + SWEEP_PERIOD
-        self._healing = Healing(rng, now)
+        self._healing, self._visits = Healing(rng, now), Visits(rng)
         self._plan = Plan(self.place, rng)
-        self._is_small, self._reckoned = True, 0
         self._events: deque[MemberJoined | MemberLeft] = deque()
 
     # what the driver and the neighbours tell
 
     def set_own_addresses(self, addresses: Iterable[Address]) -> None:
         """Where this node itself is: never dialed."""
-        self._dialer.set_own_addresses(addresses)
+        self.dialer.set_own_addresses(addresses)
 
     def add_contact(self, contact: Contact, source: Source, now: float, *, age: float = math.inf) -> None:
         """Somebody to try: from a ticket, mDNS, the user or the store.
@@ -111,27 +103,23 @@ class Membership:
             return
         if contact.peer_id is None:
             for address in contact.addresses:
-                self._dialer.hint(address, source, now)
+                self.dialer.hint(address, source, now)
         elif (member := self._members.get(contact.peer_id)) is not None or len(self._members) < MAX_MEMBERS:
             member = member or self._make(contact.peer_id)
             member.is_named = True
             member.kept_until = max(member.kept_until, kept_until)
             member.heard_at = max(member.heard_at, now - age)
             for address in contact.addresses:
-                self._dialer.note(contact.peer_id, address, source, now)
+                self.dialer.note(contact.peer_id, address, source, now)
             self._reconsider(member, now)
 
-    def withdraw_hint(self, address: Address, source: Source = Source.MDNS) -> None:
-        """mDNS, or the DHT, which named it, says that nobody is there any more."""
-        self._dialer.withdraw_hint(address, source)
-
-    def forget_address(self, address: Address) -> None:
-        """Nobody is there, or only this node itself."""
-        self._dialer.forget_address(address)
-
     def __contains__(self, peer: PeerId) -> bool:
-        """Whether it is present."""
-        return (member := self._members.get(peer)) is not None and member.is_present
+        """Whether it is present, or has been heard of."""
+        return (member := self._members.get(peer)) is not None and member.is_heard
+
+    def is_visited(self, peer: PeerId) -> bool:
+        """Whether it was dialed only to see if it is there."""
+        return peer == self._visits.peer
 
     def open_link(self, peer: PeerId, address: Address | None, now: float) -> None:
         """`peer` proved itself a member on a session that leads to `address`."""
@@ -142,13 +130,14 @@ class Membership:
         assert member.linked_at is None
         self._hearsay.judge(peer, is_true=True)
         self._hearsay.forget(peer)
+        self._visits.met(peer)
         member.linked_at = member.heard_at = now
         member.link_address, member.lost_at, member.shunned_until = address, None, -math.inf
         member.is_proved, member.rumoured = True, ()
         self.linked.add(member.place, peer)
         self._proved.add(member.place, peer)
-        self._dead.pop(peer, None)
-        self._dialer.open_link(peer, address, now)
+        self._deaths.forget(peer)
+        self.dialer.open_link(peer, address, now)
         self._enter(member, now)
 
     def close_link(self, peer: PeerId, now: float, *, has_left: bool, has_parted: bool = False) -> None:
@@ -156,8 +145,9 @@ class Membership:
         it, so that the peer is there as before."""
         member = self._members[peer]
         assert member.linked_at is not None
-        self._dialer.close_link(peer, now - member.linked_at, now)
+        self.dialer.close_link(peer, now - member.linked_at, now)
         self.linked.discard(member.place, peer)
+        self._hearsay.silence(peer)
         member.linked_at = None
         member.heard_at = now
         member.kept_until = now if has_left else now + KEPT_PERIOD
@@ -176,7 +166,7 @@ class Membership:
         stated = [(address, Source.STATED) for address in addresses if is_usable(address, via)]
         if via is not None and port:
             stated.append((Address(via.host, port), Source.OBSERVED))
-        self._dialer.restate(peer, stated, now)
+        self.dialer.restate(peer, stated, now)
 
     def receive_gossip(self, introducer: PeerId, entries: Iterable[MemberEntry], now: float) -> None:
         """A neighbour says who else is there. RemoteError where nobody is to be spoken of."""
@@ -185,7 +175,7 @@ class Membership:
         via = self._members[introducer].link_address
         for entry in entries:
             peer, heard_at = entry.peer_id, now - entry.age
-            if peer == self._own_id or heard_at <= self._dead.get(peer, -math.inf):
+            if peer == self._own_id or heard_at <= self._deaths.at(peer):
                 continue
             member = self._members.get(peer)
             if member is None:
@@ -195,6 +185,7 @@ class Membership:
                 continue
             elif now < member.kept_until:
                 self._recall(member, heard_at, now)
+            self._hearsay.repeat(peer, introducer)
             member.heard_at = max(member.heard_at, heard_at)
             if peer not in self._reachable:
                 member.rumoured = tuple(address for address in entry.addresses if is_usable(address, via))
@@ -222,51 +213,42 @@ class Membership:
             self._plan.name([peer for _, peer in self._reachable.places], now)
         else:
             self._plan.make(self._reachable, self.linked, latencies, held, self.target, now)
-        self._dialer.wake(now)
+        self.dialer.wake(now)
 
     def plan_soon(self, now: float) -> None:
         """Something that a plan follows from has changed."""
-        self._plan.soon(now, is_small=self._is_small)
+        self._plan.soon(now, is_small=self.is_small)
 
     def candidates(self, now: float) -> list[Candidate]:
         """Whom to dial now, each for one attempt, whose result is to be told."""
-        if now < self._dialer.next_deadline():
+        if now < self.dialer.next_deadline():
             return []
         missing = [peer for peer in self.wanted if peer not in self.linked]
         shortage = self.target - len(self.linked) - len(missing)
-        if self._healing.peer is not None:
-            missing.append(self._healing.peer)
+        missing += [peer for peer in (self._healing.peer, self._visits.peer) if peer is not None]
         if shortage > 0:
             missing += self._spare(shortage, now)
         for peer in missing:
             member = self._members.get(peer)
             if member is not None and member.rumoured:
                 for address in member.rumoured:
-                    self._dialer.note(peer, address, Source.GOSSIP, now)
+                    self.dialer.note(peer, address, Source.GOSSIP, now)
         n_hints = MAX_HINTS if shortage > 0 else int(self._healing.is_hint_wanted)
         met = () if shortage > 0 else self._proved
-        chosen = self._dialer.candidates(missing, now, n_hints=n_hints, met=met)
+        chosen = self.dialer.candidates(missing, now, n_hints=n_hints, met=met)
         self._healing.is_hint_wanted &= not any(candidate.peer_id is None for candidate in chosen)
         return chosen
 
-    def dial_succeeded(self, address: Address, peer: PeerId, now: float) -> None:
-        """`peer` answered there; if it is a member and not a neighbour yet, `open_link` follows."""
-        self._dialer.dial_succeeded(address, peer, now)
-
-    def ended(self, now: float) -> list[Ended]:
-        """Addresses that led to no member when they were tried last, and why."""
-        return self._dialer.ended(now)
-
     def dial_failed(self, address: Address, now: float, reason: str = "") -> None:
         """Nobody answered there, or not who should."""
-        for peer in self._dialer.dial_failed(address, now, reason, () if self._is_small else self._hearsay):
+        for peer in self.dialer.dial_failed(address, now, reason, () if self.is_small else self._hearsay):
             member = self._members[peer]
             self._healing.failed(peer)
-            if not member.is_present:
+            if not member.is_heard:
                 continue
-            if member.lost_at is not None and member.heard_at <= member.lost_at:
-                self._depart(member, member.lost_at)  # lost, tried enough, and nobody else has heard of it since
-            elif peer in self._hearsay and not self._is_small:
+            if member.lost_at is not None and member.heard_at <= member.lost_at + LATE_NEWS:
+                self._depart(member, member.lost_at + LATE_NEWS)  # tried enough, and nobody has heard of it since
+            elif peer in self._hearsay and not self.is_small:
                 self._hearsay.judge(peer, is_true=False)
                 self._depart(member, now + SHUNNED_PERIOD)
             else:
@@ -274,13 +256,9 @@ class Membership:
                 self._disprove(member)
                 self._reconsider(member, now)
 
-    def dial_called_off(self, address: Address, now: float) -> None:
-        """It was not tried, or not to the end."""
-        self._dialer.dial_called_off(address, now)
-
     def addresses(self, peer: PeerId) -> tuple[Address, ...]:
         """Where `peer` is said to be, best first."""
-        return self._dialer.addresses(peer)
+        return self.dialer.addresses(peer)
 
     def lost(self, now: float) -> list[PeerId]:
         """Those worth dialing of whom no address is known that has not failed since they were there."""
@@ -288,7 +266,7 @@ class Membership:
             member.peer_id
             for member in self._members.values()
             if member.linked_at is None and now < member.kept_until and self._is_to_be_dialed(member)
-            if self._dialer.is_lost(member.peer_id)
+            if self.dialer.is_lost(member.peer_id)
         ]
 
     # what is known
@@ -296,22 +274,21 @@ class Membership:
     @property
     def n_members(self) -> int:
         """Present members besides this node."""
-        return self._n_present
+        return self._size.n_present
 
     @property
     def is_small(self) -> bool:
         """Whether everybody is told of everybody."""
-        return self._is_small
+        return self._size.is_small
 
     def reckon(self, reckoned: int) -> None:
         """About how many members there are, as the ring's density tells (`groups.census`); 0 for unknown."""
-        self._is_small = self.is_named_only or (self._n_present < SMALL_GROUP and reckoned < LARGE_GROUP)
-        self._reckoned = reckoned
+        self._size.reckon(reckoned)
 
     @property
     def estimate(self) -> int:
         """How many members there are, this node included: counted while they are few, then reckoned."""
-        return self._n_present + 1 if self._is_small else max(self._reckoned, len(self.linked) + 1)
+        return self._size.estimate
 
     def members(self, now: float) -> list[MemberInfo]:
         """All that are present, neighbours first, then the freshest."""
@@ -324,15 +301,15 @@ class Membership:
             (Contact(member.peer_id, addresses), member.age(now))
             for member in self._members.values()
             if self._is_to_be_dialed(member) and (member.linked_at is not None or now < member.kept_until)
-            if (addresses := self._dialer.addresses(member.peer_id))
+            if (addresses := self.dialer.addresses(member.peer_id))
         ]
 
     def report(self, receiver: PeerId, now: float, *, is_brief: bool = False) -> list[MemberEntry]:
         """What to tell a neighbour: in a small group all that this node has been linked with, in a larger one those
-        whom the receiver should want, or (`is_brief`) only those next to it on the ring."""
+        whom the receiver should want; or (`is_brief`) only those next to it on the ring."""
         if self.is_named_only:
             return []
-        if self.is_small:
+        if self.is_small and not is_brief:
             chosen = [peer for _, peer in self._proved.places]
         else:
             place, n_fingers = self._members[receiver].place, 0 if is_brief else self.estimate.bit_length()
@@ -353,33 +330,39 @@ class Membership:
         """What to tell others of one whom this node has been linked with."""
         member = self._members[peer]
         age = 0 if member.linked_at is not None else min(int(now - member.heard_at) + 1, MAX_AGE)
-        return MemberEntry(peer, age, self._dialer.addresses(peer)[:MAX_GOSSIPED_ADDRESSES])
+        return MemberEntry(peer, age, self.dialer.addresses(peer)[:MAX_GOSSIPED_ADDRESSES])
 
     def next_event(self) -> MemberJoined | MemberLeft | None:
         return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float:
         """When `handle_timer`, `plan` or `candidates` has something to do."""
-        return min(self._sweep_at, self._healing.due_at, self._plan.due_at, self._dialer.next_deadline())
+        soonest = min(self._sweep_at, self._healing.due_at, self._visits.due_at)
+        return min(soonest, self._plan.due_at, self.dialer.next_deadline())
 
     def handle_timer(self, now: float) -> None:
         if now >= self._healing.due_at:
             self._heal(now)
-        if now < self._sweep_at:
-            return
+        if now >= self._sweep_at:
+            self._sweep(now)
+        if now >= self._visits.due_at:
+            self._visit(now)
+
+    def _sweep(self, now: float) -> None:
         self._sweep_at = now + SWEEP_PERIOD
         for member in list(self._members.values()):
             if member.linked_at is not None:
                 continue
-            if member.is_present and now - member.heard_at > MAX_AGE:
+            if member.is_heard and now - member.heard_at > MAX_AGE:
                 self._depart(member, member.heard_at)
-            elif not member.is_present and now >= member.kept_until:
+            elif not member.is_heard and now >= member.kept_until:
                 self._remove(member)
-            elif member.peer_id not in self._reachable:
-                self._reconsider(member, now)
-        for peer, died_at in list(self._dead.items()):
-            if now - died_at > MAX_AGE:
-                del self._dead[peer]
+            else:
+                self._weigh(member)
+                if member.peer_id not in self._reachable:
+                    self._reconsider(member, now)
+        self._deaths.expire(now)
+        self._visits.soon(now)
         self.plan_soon(now)
 
     # healing
@@ -389,19 +372,25 @@ class Membership:
         lost = [
             member
             for member in self._members.values()
-            if not member.is_present and self._is_to_be_dialed(member) and self._dialer.addresses(member.peer_id)
+            if not member.is_heard and self._is_to_be_dialed(member) and self.dialer.addresses(member.peer_id)
         ]
         self._healing.choose([member.peer_id for member in lost], now)
         if (peer := self._healing.peer) is not None:
             lost_at = self._members[peer].lost_at
             if lost_at is not None and now < lost_at + RECENT_PERIOD:
-                self._dialer.hasten(peer, now, HEAL_REST, now)
-        self._dialer.wake(now)
+                self.dialer.hasten(peer, now, HEAL_REST, now)
+        self.dialer.wake(now)
+
+    def _visit(self, now: float) -> None:
+        """Try somebody who is only spoken of."""
+        unmet = {peer: self._hearsay.n_voices(peer) for peer in self._hearsay if peer in self._reachable}
+        self._visits.choose(unmet if self.is_small else {}, now)
+        self.dialer.wake(now)
 
     def _recall(self, member: Member, heard_at: float, now: float) -> None:
         """Somebody has heard of one whom we know from a link or a ticket: if that was after we missed it, it is there
         again, and not only when the back-off ends."""
-        self._dialer.hasten(member.peer_id, heard_at, NEWS_REST, now)
+        self.dialer.hasten(member.peer_id, heard_at, NEWS_REST, now)
         if heard_at > member.shunned_until - SHUNNED_PERIOD:
             member.shunned_until = -math.inf
 
@@ -410,7 +399,7 @@ class Membership:
 
     def _spare(self, n: int, now: float) -> list[PeerId]:
         """Hints to dial where there are too few members."""
-        hints = [each for each in self._members.values() if not each.is_present and now < each.kept_until]
+        hints = [each for each in self._members.values() if not each.is_heard and now < each.kept_until]
         peers = [each.peer_id for each in hints if self._is_to_be_dialed(each)]
         return self._rng.sample(peers, len(peers))[: n + MAX_DIALS]
 
@@ -435,33 +424,42 @@ class Membership:
         self._remove(min(unlinked, key=lambda member: (member.kept_until, member.heard_at)))
 
     def _enter(self, member: Member, now: float) -> None:
-        if not member.is_present:
-            member.is_present = True
-            self._n_present += 1
-            self._is_small &= self._n_present < SMALL_GROUP or self.is_named_only
-            self._events.append(MemberJoined(member.peer_id))
+        if not member.is_heard:
+            member.is_heard = True
+            self._size.n_heard += 1
+        self._weigh(member)
+        self._size.grow()
         self._reconsider(member, now)
+        if member.peer_id in self._hearsay:
+            self._visits.soon(now)
+
+    def _weigh(self, member: Member) -> None:
+        """Whether it is present: met, or believed."""
+        is_present = member.is_heard
+        if is_present and member.peer_id in self._hearsay:
+            n, was_believed = len(self.linked), member.is_present
+            is_present = self.is_small and self._hearsay.is_believed(member.peer_id, n, was_believed=was_believed)
+        if is_present != member.is_present:
+            member.is_present = is_present
+            self._size.n_present += 1 if is_present else -1
+            self._events.append((MemberJoined if is_present else MemberLeft)(member.peer_id))
 
     def _depart(self, member: Member, died_at: float) -> None:
         self._leave(member)
-        self._dead.pop(member.peer_id, None)
-        self._dead[member.peer_id] = died_at
-        if len(self._dead) > MAX_DEAD:
-            del self._dead[next(iter(self._dead))]
+        self._deaths.note(member.peer_id, died_at)
         if member.kept_until <= member.heard_at:
             self._remove(member)
 
     def _leave(self, member: Member) -> None:
         self._reachable.discard(member.place, member.peer_id)
         self._disprove(member)
-        if member.is_present:
-            member.is_present = False
-            self._n_present -= 1
-            self._events.append(MemberLeft(member.peer_id))
+        self._size.n_heard -= member.is_heard
+        member.is_heard = False
+        self._weigh(member)
 
     def _remove(self, member: Member) -> None:
         self._leave(member)
-        self._dialer.forget_peer(member.peer_id)
+        self.dialer.forget_peer(member.peer_id)
         self._hearsay.forget(member.peer_id)
         del self._members[member.peer_id]
 
@@ -473,10 +471,10 @@ class Membership:
     def _reconsider(self, member: Member, now: float) -> None:
         """Whether this one may be a neighbour."""
         is_reachable = member.linked_at is not None or (
-            member.is_present
+            member.is_heard
             and self._is_to_be_dialed(member)
             and now >= member.shunned_until
-            and bool(member.rumoured or self._dialer.addresses(member.peer_id))
+            and bool(member.rumoured or self.dialer.addresses(member.peer_id))
         )
         if is_reachable != (member.peer_id in self._reachable):
             (self._reachable.add if is_reachable else self._reachable.discard)(member.place, member.peer_id)
@@ -489,5 +487,5 @@ class Membership:
             peer_id=member.peer_id,
             is_linked=member.linked_at is not None,
             age=member.age(now),
-            addresses=self._dialer.addresses(member.peer_id) or member.rumoured,
+            addresses=self.dialer.addresses(member.peer_id) or member.rumoured,
         )

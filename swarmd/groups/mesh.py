@@ -71,6 +71,8 @@ class _Link:
 
     address: Address | None
     """Where we see it."""
+    is_visit: bool = False
+    """It seems so: it was known already, and there were links enough. Then no news is made of it in a small group."""
     is_greeted: bool = False
     """Its Hello has come."""
     answered_at: float = -math.inf
@@ -121,12 +123,14 @@ class Mesh:
         if is_full and (len(self._links) >= 2 * MAX_LINKS or not self._neighbourhood.make_room()):
             return False
         self._links[peer] = _Link(address if address is not None and address.is_dialable else None)
-        is_known = peer in self.membership
+        is_known, is_visit = peer in self.membership, self.membership.is_visited(peer)
+        self._links[peer].is_visit = is_known and (is_visit or len(self._links) > self.membership.target)
         self.membership.open_link(peer, address, now)
-        self._neighbourhood.open_link(peer, now)
+        self._neighbourhood.open_link(peer, now, is_visit=is_visit)
         self._say(peer, self._hello(peer))
         self._say(peer, self._density)
-        self._tell(peer, self.membership.report(peer, now, is_brief=is_known))
+        is_brief = self._links[peer].is_visit if self.membership.is_small else is_known
+        self._tell(peer, self.membership.report(peer, now, is_brief=is_brief))
         self._ring_changed(now)
         return True
 
@@ -264,8 +268,8 @@ class Mesh:
             return
         self._reckon_at = now + RECKON_PERIOD
         span = self._span()
-        first = self._census.first(span)
-        self.membership.reckon(self._census.estimate(first))
+        first, estimate = self._census.reckon(span)
+        self.membership.reckon(estimate)
         if _has_changed(span, self._density.span) or _has_changed(first, self._density.first):
             self._density = Density(span, first)
             for peer in self._links:
@@ -275,7 +279,8 @@ class Mesh:
         self.membership.receive_hello(peer, hello.port, hello.addresses, now)
         if not link.is_greeted:
             link.is_greeted = True
-            self._fresh[peer] = None
+            if not (link.is_visit and self.membership.is_small):
+                self._fresh[peer] = None
             is_meshed = self.membership.n_members <= self.membership.target
             self._push_at = min(self._push_at, now + (PUSH_DELAY if is_meshed else LATE_PUSH_DELAY))
         if hello.seen is not None:

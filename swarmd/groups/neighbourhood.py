@@ -7,6 +7,9 @@ Each end of a link needs it or not; it begins as needed by both. An end whose pl
 `RELEASE_PERIOD` says so, and that it does again when the plan has changed. Whichever end sees that neither needs the
 link lets it go: a polite disconnect, after which the peer is a member like any other, not a lost one.
 
+A visit (`groups.visits`), unless it is of use, is over for who made it after `VISIT_PERIOD`. Whoever does not need a
+link, and hears that the other end does not, does not wait for longer.
+
 Crowded is a node whom many know and few need: the one that tickets name. With more than twice its target of links it
 lets go those that it does not need after `VISIT_PERIOD`, the oldest first, whatever the other end needs: by then a
 newcomer has been told of members enough.
@@ -35,6 +38,7 @@ _SMOOTHING = 0.25
 @dataclass(slots=True)
 class _Link:
     opened_at: float
+    is_visit: bool = False
     latency: float = math.inf
     reason: Reason | None = None
     unwanted_since: float | None = None
@@ -61,8 +65,8 @@ class Neighbourhood:
         self._released: deque[PeerId] = deque()
         self._check_at = math.inf
 
-    def open_link(self, peer: PeerId, now: float) -> None:
-        self._links[peer] = _Link(now, unwanted_since=now)
+    def open_link(self, peer: PeerId, now: float, *, is_visit: bool = False) -> None:
+        self._links[peer] = _Link(now, is_visit, unwanted_since=now)
         if len(self._links) > self._limit:
             self._check_at = min(self._check_at, now + VISIT_PERIOD)
 
@@ -94,7 +98,7 @@ class Neighbourhood:
                 if link.unwanted_since is None:
                     link.unwanted_since = now
                 if not link.is_unneeded_told:
-                    due_at = link.opened_at + VISIT_PERIOD if is_crowd else link.unwanted_since + RELEASE_PERIOD
+                    due_at = link.opened_at + VISIT_PERIOD if is_crowd else link.unwanted_since + _patience(link)
                     self._check_at = min(self._check_at, max(now, due_at))
                 continue
             link.unwanted_since, link.is_released = None, False
@@ -149,14 +153,14 @@ class Neighbourhood:
                 self._release(peer, link)
                 continue
             since = now if link.unwanted_since is None else link.unwanted_since
-            if now >= since + RELEASE_PERIOD:
+            if now >= since + _patience(link):
                 if not link.is_unneeded_told:
                     link.is_unneeded_told = True
                     self._needs.append((peer, False))
                 if not link.is_needed_there:
                     self._release(peer, link)
             else:
-                self._check_at = min(self._check_at, since + RELEASE_PERIOD)
+                self._check_at = min(self._check_at, since + _patience(link))
         if excess > 0:
             self._check_at = min(self._check_at, now + VISIT_PERIOD)
 
@@ -166,3 +170,8 @@ class Neighbourhood:
             link.is_unneeded_told = True
             self._needs.append((peer, False))
         self._released.append(peer)
+
+
+def _patience(link: _Link) -> float:
+    """Seconds for which a link stays that is not wanted."""
+    return VISIT_PERIOD if link.is_visit or not link.is_needed_there else RELEASE_PERIOD

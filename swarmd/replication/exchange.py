@@ -158,21 +158,27 @@ class Exchange:
         found = self._open_channel_of(link, message.handle)
         if found is None:
             if (one := link.by_handle[message.handle]) is not None:
-                link.have_bytes += max(0, message.chunks.bit_length() - one.has.bit_length()) >> 3
-                if link.have_bytes > MAX_HAVE_BYTES:
-                    raise RemoteError(f"Haves of more than {8 * MAX_HAVE_BYTES} chunks", penalty=5)
+                self._count_have(one, message.chunks)
                 one.has |= message.chunks
             return
         channel, swarm = found
-        link.have_bytes += max(0, message.chunks.bit_length() - channel.has.bit_length()) >> 3
-        if link.have_bytes > MAX_HAVE_BYTES:
-            raise RemoteError(f"Haves of more than {8 * MAX_HAVE_BYTES} chunks", penalty=5)
+        self._count_have(channel, message.chunks)
         news = swarm.learn(channel, message.chunks)
         self._objects.givings[channel.content_id].seen(channel, news)
         self._uploads.share(swarm, channel, news)
         download = self._objects.downloads.get(channel.content_id)
         if download is not None:
             download.heard_have(channel, news)
+
+    def _count_have(self, channel: Channel, chunks: int) -> None:
+        """`have_bytes` may be too high, by what was withdrawn or closed: it is reckoned anew before it counts."""
+        link, more = channel.link, max(0, chunks.bit_length() - channel.has.bit_length()) >> 3
+        link.have_bytes += more
+        if link.have_bytes <= MAX_HAVE_BYTES:
+            return
+        link.have_bytes = more + sum(each.has.bit_length() >> 3 for each in link.channels.values())
+        if link.have_bytes > MAX_HAVE_BYTES:
+            raise RemoteError(f"Haves of more than {8 * MAX_HAVE_BYTES} chunks", penalty=5)
 
     def _withdraw(self, link: Link, message: messages.Withdraw) -> None:
         found = self._open_channel_of(link, message.handle)

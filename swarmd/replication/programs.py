@@ -47,6 +47,16 @@ class Programs:
         """Whether nothing of that name is there, no file either."""
         return content_id not in self._objects.swarms
 
+    def has_any(self, content_id: ContentId) -> bool:
+        """Whether there is something of it to be given."""
+        swarm = self._swarm(content_id)
+        return swarm is not None and bool(swarm.have)
+
+    def wants_any(self, content_id: ContentId) -> bool:
+        """Whether something of it is wanted that has not come."""
+        fetch = self._fetch(content_id)
+        return fetch is not None and bool(fetch.chunks.wanted or fetch.chunks.requested)
+
     def open(self, group: GroupId, content_id: ContentId, order: Order, now: float) -> None:
         """A new object, of which nothing is had and nothing wanted."""
         self._stir(now)

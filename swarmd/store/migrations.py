@@ -109,6 +109,17 @@ def _group_values(db: Database) -> None:
     )
 
 
+def _left_numbers(db: Database) -> None:
+    # Of share records that gave way to a bound: the digest of publisher and name, and the seq below which nothing comes
+    # back under them.
+    db.execute(
+        """CREATE TABLE left_numbers (
+            group_id BLOB NOT NULL REFERENCES groups ON DELETE CASCADE, key BLOB NOT NULL, seq INTEGER NOT NULL,
+            PRIMARY KEY (group_id, key))"""
+    )
+    db.execute("CREATE INDEX left_numbers_by_group ON left_numbers (group_id)")
+
+
 _STEPS: dict[str, Callable[[Database], None]] = {
     "0001_first": _first,
     "0002_downloads_begin": _downloads_begin,
@@ -116,6 +127,7 @@ _STEPS: dict[str, Callable[[Database], None]] = {
     "0004_background": _background,
     "0005_dht": _dht,
     "0006_group_values": _group_values,
+    "0007_left_numbers": _left_numbers,
 }
 
 

@@ -13,6 +13,7 @@ import base64
 import fcntl
 import logging
 import os
+import stat
 import threading
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,7 @@ from swarmd.store.source import ObjectSource
 from swarmd.store.tables.addresses import AddressesTable
 from swarmd.store.tables.dht import DhtTable
 from swarmd.store.tables.downloads import DownloadRow, State
-from swarmd.store.tables.groups import GroupsTable, MembersTable, RecordsTable
+from swarmd.store.tables.groups import GroupsTable, MembersTable, NumbersTable, RecordsTable
 from swarmd.store.tables.values import ValuesTable
 from swarmd.store.tree import Tree
 
@@ -75,6 +76,7 @@ class Store:
         self.groups = GroupsTable(database)
         self.members = MembersTable(database)
         self.records = RecordsTable(database)
+        self.numbers = NumbersTable(database)
         self.addresses = AddressesTable(database)
         self.values = ValuesTable(database)
         self.dht = DhtTable(database)
@@ -96,6 +98,7 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
+        _warn_of_writers(path)
         store = cls(path, lock, database, clock or SystemClock(), rng or SystemRng())
         store._resume_discards()
         return store
@@ -266,6 +269,13 @@ class Store:
             download_id = base64.b32encode(self._rng.bytes(_ID_BYTES)).decode().lower()
             if download_id not in self._downloads:
                 return download_id
+
+
+def _warn_of_writers(path: str) -> None:
+    """Who may write in the folder can put another identity and another database in the place of ours."""
+    mode = os.stat(path).st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        _logger.warning("other users may write in the state folder %s; run: chmod 700 %s", escape(path), escape(path))
 
 
 def _take_lock(lock: int, path: str) -> None:

@@ -18,7 +18,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.rng import SeededRng
 from swarmd.dht import krpc
 from swarmd.dht.contact import Contact, bound_id
-from swarmd.dht.items import immutable
+from swarmd.dht.items import Signer, immutable
 from swarmd.dht.krpc import Method, Query, Reply
 from swarmd.dht.limits import Rates
 from swarmd.dht.node import Node, Settings
@@ -42,12 +42,14 @@ def _address(number: int) -> Address:
     return Address(f"{20 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.1", 6881)
 
 
-def full_node(settings: Settings) -> Node:
+def full_node(settings: Settings, *, has_ipv6: bool = False) -> Node:
     """With a table as in a network of some thousands: each it hears of answers its ping."""
     rng = SeededRng(1)
-    node = Node(settings, rng, NOW)
-    for number in range(2_000):
-        address = _address(number)
+    node = Node(replace(settings, has_ipv6=has_ipv6), rng, NOW)
+    addresses = [_address(number) for number in range(2_000)]
+    if has_ipv6:
+        addresses += [Address(f"2600:{number}::1", 6881) for number in range(500)]
+    for address in addresses:
         node_id = bound_id(address, rng)
         question = Query(Method.PING, node_id, transaction=b"abcd")
         node.receive_datagram(krpc.encode(question, settings.network_key), address, NOW)
@@ -86,30 +88,65 @@ def rate(method: Method, settings: Settings) -> tuple[float, float]:
     return n_answers / (_cpu() - began), n_bytes / n_answers
 
 
-def growth(method: Method, settings: Settings) -> float:
-    """Bytes that go to an address that proved nothing, for each byte of its question: the worst of many questions.
+def filled_node(settings: Settings) -> tuple[Node, list[bytes]]:
+    """A full one of both families, with all there is to ask for; and the targets of that.
 
-    They want either family or both and have transactions of any length. The table is full, so nobody is pinged to be
-    known; with that ping the limit holds too (`tests/dht/test_node.py`, `tests/fuzz/dht.py`)."""
-    worst = 0.0
-    node = full_node(settings)
-    item = immutable(bytes(990))
-    node.receive_datagram(
-        krpc.encode(Query(Method.GET, bytes(20), item.target), settings.network_key), _address(9), NOW
-    )
-    for data, to in node.datagrams_to_send():
-        reply = krpc.decode(data, settings.network_key)
-        if isinstance(reply, Reply):
-            put = Query(Method.PUT, bytes(20), token=reply.token, item=item)
-            node.receive_datagram(krpc.encode(put, settings.network_key), to, NOW)
+    Items of both kinds and several sizes, peers of both families, info hashes to sample."""
+    node = full_node(settings, has_ipv6=True)
+    signer = Signer(b"s" * 32)
+    items = [immutable(bytes(990)), immutable(bytes(200)), immutable(5)]
+    items += [signer.item(bytes(size), 2**62, bytes([size % 60])) for size in (30, 120, 300, 990)]
+    for address in (_address(9), Address("2600::1", 5)):
+        for item in items:
+            put = Query(Method.PUT, bytes(20), token=_token(node, item.target, address), item=item)
+            node.receive_datagram(krpc.encode(put, settings.network_key), address, NOW)
+        for number in range(80):
+            target = number.to_bytes(20, "big") if number < 40 else bytes(20)
+            token = _token(node, target, address)
+            announced = Query(Method.ANNOUNCE, bytes(20), target, token=token, port=1 + number)
+            node.receive_datagram(krpc.encode(announced, settings.network_key), address, NOW)
     node.datagrams_to_send()
+    return node, [*(item.target for item in items), bytes(20), b"\xff" * 20]
+
+
+def _token(node: Node, target: bytes, address: Address) -> bytes:
+    node.receive_datagram(krpc.encode(Query(Method.GET, bytes(20), target), node.settings.network_key), address, NOW)
+    replies = [krpc.decode(data, node.settings.network_key) for data, _ in node.datagrams_to_send()]
+    return next(reply.token for reply in replies if isinstance(reply, Reply))
+
+
+def sent_back(node: Node, data: bytes, number: int, *, ipv6: bool = False) -> float:
+    """Bytes that go to a `number`-th address, which proved nothing, for each byte of `data` that seems to come from it.
+
+    Each at a time of its own, so that pings of earlier ones have ended."""
+    now = NOW + 3.0 * number
+    node.handle_timer(now)
+    node.datagrams_to_send()
+    host = f"2601:{number >> 16:x}:{number & 65535:x}::1" if ipv6 else f"90.{number >> 8 & 255}.{number & 255}.1"
+    address = Address(host, 1 + (number >> 16))
+    node.receive_datagram(data, address, now)
+    return sum(len(sent) for sent, to in node.datagrams_to_send() if to == address) / len(data)
+
+
+def growth(method: Method, settings: Settings) -> float:
+    """The worst of many questions. They want either family or both, have transactions of any length, and ask for what
+    there is and what is not."""
+    node, targets = filled_node(settings)
+    worst = 0.0
     for number in range(3_000):
-        target = item.target if number % 2 else number.to_bytes(20, "little")
-        want = (None, (False,), (False, True))[number % 3]
-        query = Query(method, bytes(20), target, want, transaction=bytes(number % 33), token=b"t", item=item, port=1)
-        data = krpc.encode(query if method is Method.PUT else replace(query, item=None), settings.network_key)
-        node.receive_datagram(data, Address(f"90.{number >> 8}.{number & 255}.1", 1), NOW)
-        worst = max(worst, sum(len(sent) for sent, _ in node.datagrams_to_send()) / len(data))
+        query = Query(
+            method,
+            bound_id(_address(number), SeededRng(number)),
+            targets[number % len(targets)],
+            (None, (False,), (True,), (False, True))[number % 4],
+            token=b"t" if method in (Method.PUT, Method.ANNOUNCE) else b"",
+            item=immutable(5) if method is Method.PUT else None,
+            seq=number % 2 or None,
+            is_read_only=number % 3 == 0,
+            transaction=bytes(number % 33),
+        )
+        data = krpc.encode(query, settings.network_key)
+        worst = max(worst, sent_back(node, data, number % 300, ipv6=number % 5 == 0))
     return worst
 
 

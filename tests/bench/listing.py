@@ -34,14 +34,14 @@ def main(count: int = MAX_SHARES) -> None:
         node.start()
         group = GroupId.parse(node.json("group", "create", "large")["group_id"])
         node.stop()
-        _fill(node, group, count)
+        fill(node, group, count)
         _bench_start(node, count)
         for words in (["ls", "--json"], ["ls"], ["ls", "00012"], ["ls", "--by", "you"], ["metrics"]):
             _bench_command(node, words)
         node.stop()
 
 
-def _fill(node: Node, group: GroupId, count: int) -> None:
+def fill(node: Node, group: GroupId, count: int) -> None:
     store = Store.open(node.state_dir, SystemClock())
     for start in range(0, count, 1000):
         numbers = range(start, min(count, start + 1000))
@@ -64,10 +64,10 @@ def _bench_start(node: Node, count: int) -> None:
     node.begin()
     client = _connect(node)
     client.call(schema.STATUS, schema.NoParams())
-    print(f"first answer after {time.monotonic() - began:.2f} s, {_cpu(node):.2f} s of CPU")
+    print(f"first answer after {time.monotonic() - began:.2f} s, {cpu(node):.2f} s of CPU")
     with client:
-        waits = _ask(client, lambda: _n_shares(client) < count)
-    print(f"all there after {time.monotonic() - began:.2f} s, {_cpu(node):.2f} s of CPU; {_waits(waits)}")
+        waits = _ask(client, lambda: n_shares(client) < count)
+    print(f"all there after {time.monotonic() - began:.2f} s, {cpu(node):.2f} s of CPU; {waits_of(waits)}")
     node.wait_for_ready()
 
 
@@ -82,20 +82,20 @@ def _connect(node: Node) -> Client:
             time.sleep(_PAUSE)
 
 
-def _n_shares(client: Client) -> int:
+def n_shares(client: Client) -> int:
     return sum(group.shares for group in client.call(schema.GROUP_LIST, schema.GroupListParams()).groups)
 
 
 def _bench_command(node: Node, words: list[str]) -> None:
-    began, used = time.monotonic(), _cpu(node)
+    began, used = time.monotonic(), cpu(node)
     with Client(str(node.socket)) as client, tempfile.TemporaryFile() as out:
         with subprocess.Popen(node.swarm_command(*words), stdout=out) as command:
             waits = _ask(client, lambda: command.poll() is None)
-        took, used = time.monotonic() - began, _cpu(node) - used
+        took, used = time.monotonic() - began, cpu(node) - used
         print(
             f"swarm {' '.join(words)}: {took:.2f} s, {used:.2f} s of CPU of the daemon, {_size(out.fileno())}; ", end=""
         )
-        print(_waits(waits))
+        print(waits_of(waits))
 
 
 def _size(descriptor: int) -> str:
@@ -114,12 +114,12 @@ def _ask(client: Client, is_wanted: Callable[[], bool]) -> list[float]:
         time.sleep(_PAUSE)
 
 
-def _waits(waits: list[float]) -> str:
+def waits_of(waits: list[float]) -> str:
     p50, p99 = (waits[len(waits) * percent // 100] for percent in (50, 99))
     return f"status meanwhile: p50 {p50:.1f} ms, p99 {p99:.1f}, worst {waits[-1]:.1f} of {len(waits)}"
 
 
-def _cpu(node: Node) -> float:
+def cpu(node: Node) -> float:
     """Seconds that the daemon has used."""
     fields = Path(f"/proc/{node.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100

@@ -14,6 +14,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from swarmd.control import objects as records
 from swarmd.control.client import NetGroup
 from swarmd.control.objects_client import Objects
 from tests.e2e.farm import join
@@ -29,7 +30,7 @@ def main(count: int = 5000) -> None:
             start_all(giver, getter)
             join(_NAME, giver, getter)
             for size in (1 << 10, 64 << 10):
-                asyncio.run(_measure(giver, getter, min(count, 1 << 16), size))
+                asyncio.run(_measure(giver, getter, min(count, records.MAX_PIECES), size))
             for node in (giver, getter):
                 node.stop()
 

@@ -84,6 +84,7 @@ GROUP_VALUE = values.GroupValue(
     author=PEER_ID,
     own=True,
     written_at=1_700_000_000_000,
+    size=5,
     text="hello",
     data=None,
 )
@@ -103,6 +104,8 @@ DHT_STATUS = dht.DhtStatus(
     nodes=4,
     bootstrap=["192.0.2.1:7927"],
     seen_as="192.0.2.9:7927",
+    read_only=False,
+    reached="not known",
     items=7,
     item_bytes=5000,
     announced=2,
@@ -173,7 +176,7 @@ _ANSWERS: dict[schema.Method[Any, Any], records.Result] = {
     schema.RESUME: transfer(),
     schema.RM: records.Removed(id="t1", name="disk.iso", left="/srv/disk.iso.part"),
     schema.GROUP_CREATE: records.GroupCreated(ticket=TICKET, **{k: getattr(GROUP, k) for k in GROUP.__struct_fields__}),
-    schema.GROUP_JOIN: GROUP,
+    schema.GROUP_JOIN: records.GroupJoined(**{name: getattr(GROUP, name) for name in GROUP.__struct_fields__}),
     schema.GROUP_LIST: records.Groups(groups=[GROUP]),
     schema.GROUP_SHOW: GROUP_INFO,
     schema.GROUP_MEMBERS: records.Members(
@@ -199,6 +202,7 @@ _ANSWERS: dict[schema.Method[Any, Any], records.Result] = {
         group_id=GROUP_ID, group_name="films", key="motd", written_at=1_700_000_000_000, copies=8
     ),
     values.GET_VALUE: GROUP_VALUE,
+    values.REMOVE_VALUE: values.ValueRemoved(group_id=GROUP_ID, group_name="films", key="motd", copies=3),
     values.LIST_VALUES: values.GroupValues(values=[GROUP_VALUE]),
     dht.PUT: dht.ValuePut(key=DHT_KEY, target=DHT_KEY, name=None, size=1500, seq=None, items=3, copies=8, kept=True),
     dht.GET: DHT_GOT,

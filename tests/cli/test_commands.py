@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,8 @@ COMMANDS: list[tuple[list[str], schema.Method[Any, Any], schema.Params]] = [
                               restrict_post=True)),
     (["dht", "put", "--group", "films", "motd", "hello"], values.PUT_VALUE,
      values.PutValueParams(group="films", key="motd", text="hello")),
+    (["dht", "rm", "--group", "films", "motd"], values.REMOVE_VALUE,
+     values.RemoveValueParams(group="films", key="motd")),
     (["dht", "get", "--group", "films", "motd"], values.GET_VALUE,
      values.GetValueParams(group="films", key="motd")),
     (["dht", "list", "--group", "films"], values.LIST_VALUES, values.ListValuesParams(group="films")),
@@ -151,7 +154,7 @@ def test_errors(
 
 def test_every_method_but_gets_own_is_covered() -> None:
     of_get = {"get", "transfer.wait", "transfer.read", "subscribe", "version"}
-    of_programs = {"posts", "send", "reply", "receive", *(method.name for method in objects.METHODS)}
+    of_programs = {"posts", "send", "reply", "receive", "group.meet", *(method.name for method in objects.METHODS)}
     assert {method.name for _, method, _ in COMMANDS} == schema.METHODS.keys() - of_get - of_programs
 
 
@@ -318,6 +321,7 @@ def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Re
     connected = msgspec.structs.replace(peer(1), address=EVIL, groups=[EVIL], error=EVIL)
     status = msgspec.structs.replace(STATUS, notes=[EVIL], listen=[EVIL], state_dir=EVIL, active=[waiting])
     kept = msgspec.structs.replace(DHT_VALUE, key=EVIL, name=EVIL)
+    joined = records.GroupJoined(**{name: getattr(group, name) for name in group.__struct_fields__})
     return [
         (["status"], schema.STATUS, status),
         (["transfers"], schema.TRANSFERS, records.Transfers(transfers=[evil, waiting])),
@@ -327,7 +331,7 @@ def _evil_answers() -> list[tuple[list[str], schema.Method[Any, Any], records.Re
         (["unshare", "x"], schema.UNSHARE, records.Unshared(name=EVIL, content_id="c", group_id="g")),
         (["group", "list"], schema.GROUP_LIST, records.Groups(groups=[group])),
         (["group", "show", "x"], schema.GROUP_SHOW, info),
-        (["group", "join", "x"], schema.GROUP_JOIN, group),
+        (["group", "join", "x"], schema.GROUP_JOIN, joined),
         (["group", "leave", "x"], schema.GROUP_LEAVE, records.GroupLeft(group_id="g" * 52, name=EVIL)),
         (["group", "members", "x"], schema.GROUP_MEMBERS, records.Members(members=[member])),
         (["peer", "list"], schema.PEER_LIST, records.Peers(peers=[connected])),
@@ -413,13 +417,43 @@ def test_a_ticket_from_stdin(daemon: Daemon) -> None:
     assert len(daemon.calls) == 1
 
 
-def test_a_reader_of_stdout_that_goes_away(daemon: Daemon) -> None:
-    """`swarm ls | head -0`: no trace, and not success either."""
-    read, write = os.pipe()
-    os.close(read)
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "0"])
+def test_how_long_an_authorisation_holds_is_a_number_above_zero(daemon: Daemon, swarm: Swarm, number: str) -> None:
+    assert swarm("group", "invite", "films", "--poster", PEER_ID, "--valid", number).code == 2
+    assert daemon.calls == []
+
+
+def test_a_membership_cannot_be_made_to_expire(daemon: Daemon, swarm: Swarm) -> None:
+    outcome = swarm("group", "invite", "films", "--valid", "3")
+    assert outcome.code == 2
+    assert "a membership does not expire" in outcome.err
+    assert daemon.calls == []
+
+
+def test_listening_where_nothing_can_be_heard_is_refused(daemon: Daemon, swarm: Swarm) -> None:
+    outcome = swarm("listen", "films")
+    assert outcome.code == 5
+    assert "neither posting nor routing" in outcome.err
+
+
+def test_an_error_that_repeats_a_whole_file_is_cut(daemon: Daemon, swarm: Swarm) -> None:
+    outcome = swarm("get", "\udcff" * 50_000)
+    assert outcome.code == 2
+    assert len(outcome.err) < 20_000
+
+
+def test_a_value_that_cannot_be_written_leaves_what_was_there(daemon: Daemon, swarm: Swarm, tmp_path: Path) -> None:
+    target = tmp_path / "notes.txt"
+    target.write_text("mine")
+    target.chmod(0o640)
+    daemon.answer(dht.GET, msgspec.structs.replace(DHT_GOT, text="x" * 100_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no room for more; Python ignores SIGXFSZ
     try:
-        done = execute("--socket", daemon.path, "ls", capture_output=False, stdout=write, stderr=-1)
+        outcome = swarm("dht", "get", DHT_KEY, "-o", str(target))
     finally:
-        os.close(write)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (outcome.code, target.read_text()) == (9, "mine")
+    assert sorted(os.listdir(tmp_path)) == ["control.sock", "notes.txt"]
+    assert swarm("dht", "get", DHT_KEY, "-o", str(target)).code == 0
+    assert (target.stat().st_size, target.stat().st_mode & 0o777) == (100_000, 0o640)

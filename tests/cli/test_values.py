@@ -43,6 +43,20 @@ def test_a_pipe_gets_the_bytes_that_were_put(daemon: Daemon, content: bytes) -> 
     assert piped(daemon, "dht", "get", "--group", "films", "motd").stdout == content
 
 
+def test_a_value_is_removed_for_the_group(daemon: Daemon, swarm: Swarm) -> None:
+    done = swarm("dht", "rm", "--group", "films", "motd")
+    assert daemon.calls == [values.RemoveValueParams(group="films", key="motd")]
+    assert "motd is gone" in done.out
+    assert swarm("dht", "rm", "--group", "films", "motd", "--salt", "s").code == 2
+
+
+def test_of_a_large_one_a_list_shows_the_size(daemon: Daemon, swarm: Swarm) -> None:
+    fields = {name: getattr(GROUP_VALUE, name) for name in GROUP_VALUE.__struct_fields__}
+    value = values.GroupValue(**fields | {"text": None, "size": 5000})
+    daemon.answer(values.LIST_VALUES, values.GroupValues(values=[value]))
+    assert "4.9 KiB" in swarm("dht", "list", "--group", "films").out
+
+
 def test_what_members_have_named_is_escaped_in_a_list(daemon: Daemon, swarm: Swarm) -> None:
     fields = {name: getattr(GROUP_VALUE, name) for name in GROUP_VALUE.__struct_fields__}
     value = values.GroupValue(**fields | {"key": EVIL, "text": EVIL})

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from swarmd.control import schema, wire
-from swarmd.control.async_client import AsyncClient
+from swarmd.control.async_client import MAX_CALLS, AsyncClient
 from swarmd.control.client import Client, DaemonUnreachable, default_socket_path
 from swarmd.control.dispatch import Caller, Handlers, bind
 from swarmd.control.records import Data, Event, Lost, NodeId, Result, Transfer
@@ -287,6 +287,24 @@ async def test_a_cancelled_async_call_leaves_the_connection_usable(tmp_path: Pat
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         assert await client.call(schema.ID, schema.NoParams()) == NodeId(peer_id="me")
+
+
+async def test_async_calls_beyond_what_one_connection_may_have_take_turns(tmp_path: Path) -> None:
+    """Also after calls that nobody waits for any more, and run in the daemon still."""
+    async with serving(tmp_path, HANDLERS) as served, await AsyncClient.connect(served.path) as client:
+        calls = [asyncio.create_task(client.call(schema.WAIT, schema.WaitParams(id=f"{n}"))) for n in range(100)]
+        await asyncio.sleep(0)
+        for call in calls[:MAX_CALLS]:
+            call.cancel()
+        done = await asyncio.gather(*calls[MAX_CALLS:])
+        assert [each.id for each in done] == [f"{n}" for n in range(MAX_CALLS, 100)]
+        waiting = [asyncio.create_task(client.call(schema.WAIT, schema.WaitParams(id="a"))) for _ in range(100)]
+        await asyncio.sleep(0)
+        for call in waiting[:MAX_CALLS]:
+            call.cancel()
+        await served.server.close()
+        ended = await asyncio.gather(*waiting[MAX_CALLS:], return_exceptions=True)
+        assert all(isinstance(each, DaemonUnreachable | Transfer) for each in ended), "none waits for ever"
 
 
 @pytest.mark.parametrize("uid", [0, 33, 1000])

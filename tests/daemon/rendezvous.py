@@ -18,6 +18,7 @@ from swarmd.daemon.rendezvous_work import Around, Part
 from swarmd.dht.events import GetDone, PeersDone, PeersFound, PutDone
 from swarmd.dht.items import Item
 from swarmd.dht.node import Settings
+from swarmd.dht.shelf import BlobDone, Shelf
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Source
 from swarmd.groups.group import Group
@@ -52,6 +53,7 @@ class Seat:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self._shelf = Shelf(host.node)
         self.is_ready = True
         self.seen_as: Address | None = None
         self.announced: list[bytes] = []
@@ -75,6 +77,25 @@ class Seat:
         done = self.host.result(self.host.does(lambda now: self.host.node.put(item, now)))
         assert isinstance(done, PutDone)
         return done
+
+    async def put_value(self, data: bytes) -> BlobDone:
+        return self._whole(self._shelf.put(data, self.host.network.clock.now)[0])
+
+    async def get_value(self, key: bytes) -> BlobDone:
+        return self._whole(self._shelf.get(key, self.host.network.clock.now))
+
+    def _whole(self, number: int) -> BlobDone:
+        """The host's events are the shelf's meanwhile."""
+        clock, n_seen = self.host.network.clock, len(self.host.events)
+        while True:
+            self.host.flush()
+            for event in self.host.events[n_seen:]:
+                self._shelf.receive_event(event, clock.now)
+            n_seen = len(self.host.events)
+            if (done := self._shelf.next_event()) is not None:
+                assert done.number == number
+                return done
+            clock.run(clock.now + 0.05, lambda: False)
 
     def _peers(self, number: int) -> list[Address]:
         done = self.host.result(number)

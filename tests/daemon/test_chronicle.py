@@ -12,7 +12,7 @@ from swarmd.core.clock import ManualClock
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import SeededRng, SystemRng
 from swarmd.daemon import chronicle as module
-from swarmd.daemon.chronicle import RETRY_PERIOD, Chronicle
+from swarmd.daemon.chronicle import RETRY_PERIOD, Chronicle, Kept
 from swarmd.daemon.workers import Workers
 from swarmd.groups.group import Group
 from swarmd.groups.records import Record
@@ -32,10 +32,12 @@ class Ledger:
         self.store.groups.put(GroupRow(GROUP, spec().encode(), 0.0))
         self.worker = Workers(asyncio.get_running_loop(), "ledger", 1)
         self.held: dict[tuple[PeerId, str], Record] = {}
-        self.chronicle = Chronicle(self.store, self.worker, self.clock, self.encoded)
+        self.left: dict[tuple[PeerId, str], tuple[bytes, int]] = {}
+        self.chronicle = Chronicle(self.store, self.worker, self.clock, self.kept)
 
-    def encoded(self, group: GroupId, key: tuple[PeerId, str]) -> bytes | None:
-        return self.held[key].encode() if group == GROUP and key in self.held else None
+    def kept(self, group: GroupId, key: tuple[PeerId, str]) -> Kept:
+        is_held = group == GROUP and key in self.held
+        return Kept(self.held[key].encode() if is_held else None, self.left.get(key))
 
     def hold(self, *records: Record) -> None:
         for each in records:
@@ -114,6 +116,20 @@ async def test_what_could_not_be_written_is_tried_again(ledger: Ledger) -> None:
     ledger.clock.advance(RETRY_PERIOD)
     await ledger.save(2)
     assert ledger.stored() == encoded(*MANY[1:])
+
+
+async def test_of_what_gave_way_the_latest_numbers_are_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LEFT", 3)
+    monkeypatch.setattr(module, "SAVE_SLICE", 2)
+    ledger.hold(*MANY)
+    for number, each in enumerate(MANY[:5]):
+        ledger.left[each.key] = (bytes([number]), number)
+        ledger.drop(each)
+    await ledger.save(6)
+    assert ledger.stored() == encoded(*MANY[5:])
+    assert ledger.store.numbers.rows(GROUP) == [(bytes([number]), number) for number in (2, 3, 4)]
+    await ledger.chronicle.delete_group(GROUP)
+    assert ledger.store.numbers.rows(GROUP) == []
 
 
 async def test_others_are_forgotten_before_anything_newer_is_written(ledger: Ledger) -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import SystemClock
-from swarmd.core.errors import Conflict, InvalidArgument, NoPeers, NotAllowed
+from swarmd.core.errors import Conflict, DiskFull, InvalidArgument, NoPeers, NotAllowed
 from swarmd.core.rng import SeededRng
 from swarmd.daemon import settings
-from swarmd.daemon.dht import DhtService, network_key
+from swarmd.daemon.dht import FIRST_SAVE_PERIOD, DhtService, network_key
 from swarmd.daemon.dht_entry import Entry
 from swarmd.daemon.dht_reports import dht_status
 from swarmd.daemon.dht_searches import MAX_SEARCHES
@@ -33,7 +33,7 @@ from swarmd.dht.state import SavedItem, SavedPeer, State
 from swarmd.dht.storage import ITEM_PERIOD
 from swarmd.dht.upkeep import PUBLISH_PERIOD, TICK_PERIOD
 from swarmd.store.store import Store
-from swarmd.store.tables.dht import MAX_OWN
+from swarmd.store.tables.dht import MAX_OWN, Cache
 from tests.dht.network import Host, Network
 from tests.net.udp_host import Keeper
 
@@ -55,8 +55,8 @@ def config(folder: Path, dht: settings.Dht, *, udp: bool = True, bootstrap: str 
 class Seat:
     """One daemon as far as the DHT goes."""
 
-    def __init__(self, service: DhtService, keeper: Keeper) -> None:
-        self.service, self.keeper = service, keeper
+    def __init__(self, service: DhtService, keeper: Keeper, store: Store) -> None:
+        self.service, self.keeper, self.store = service, keeper, store
         self.values = DhtValues(service, keeper.identity, SystemClock())
 
     @property
@@ -94,7 +94,7 @@ async def seat(
         stack.push_async_callback(service.stop)
         entering = asyncio.create_task(service.run_entry())
         stack.callback(entering.cancel)
-        yield Seat(service, keeper)
+        yield Seat(service, keeper, store)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -141,6 +141,20 @@ async def test_it_is_all_there_after_a_restart(tmp_path: Path) -> None:
             assert (status.nodes, status.items, status.kept) == (0, 0, 1), "of another network"
 
 
+async def test_whom_it_knows_is_written_down_as_soon_as_it_knows_somebody(tmp_path: Path) -> None:
+    """So that it finds its way back when it is killed then."""
+    async with seat(tmp_path / "one") as one, seat(tmp_path / "second", bootstrap=one.address) as two:
+        saved: asyncio.Future[Cache] = asyncio.Future()
+        loop = asyncio.get_running_loop()
+        two.store.dht.save = lambda cache: loop.call_soon_threadsafe(saved.set_result, cache)  # type: ignore[assignment, method-assign]
+        saving = asyncio.create_task(two.service.run_saving())
+        async with asyncio.timeout(FIRST_SAVE_PERIOD - 5):
+            cache = await saved
+        assert [address for _, address in cache.contacts] == [one.address]
+        saving.cancel()
+        del two.store.dht.save
+
+
 async def test_where_there_is_none_every_command_says_why(tmp_path: Path) -> None:
     off, key = settings.Dht(mode="off"), Key.of(immutable(b"x"))
     async with seat(tmp_path / "one", dht=off) as one, seat(tmp_path / "second", udp=False) as two:
@@ -175,6 +189,25 @@ async def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
         assert await one.service.forget(items[0].target)
         with pytest.raises(NoPeers):
             await one.service.put(immutable(b"x"), keep=True)
+
+
+async def test_what_cannot_be_written_down_is_not_let_go_of(tmp_path: Path) -> None:
+    """Else it would be there again after the next start."""
+    async with seat(tmp_path / "one") as one:
+        item = immutable(b"x")
+        await one.service.keep(item.target, [item], 1, "")
+        one.store.dht.forget = _full  # type: ignore[method-assign]
+        with pytest.raises(DiskFull):
+            await one.service.forget(item.target)
+        assert [kept.root for kept in one.service.own.all()] == [item.target]
+        del one.store.dht.forget
+        answers = await asyncio.gather(*(one.service.forget(item.target) for _ in range(2)))
+        assert sorted(answers) == [False, True], "two at once"
+        assert (one.service.own.all(), one.store.dht.own()) == ([], [])
+
+
+def _full(root: bytes) -> bool:
+    raise DiskFull("the disk is full")
 
 
 async def test_searches_under_way_are_bounded(tmp_path: Path) -> None:

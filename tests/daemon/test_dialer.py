@@ -15,8 +15,8 @@ from swarmd.core.errors import LocalError, Unreachable
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.core.rng import SeededRng
 from swarmd.daemon import dialer as dialer_module
-from swarmd.daemon.dialer import MAX_NAMED, Dialer
-from swarmd.groups.dialer import Candidate
+from swarmd.daemon.dialer import _STRANGER_PERIOD, MAX_NAMED, Dialer
+from swarmd.groups.dialer import PROOF_PERIOD, Candidate
 from swarmd.groups.groupspec import GroupSpec
 from tests.daemon.hosts import PATIENCE, Host, make_group
 
@@ -314,6 +314,22 @@ async def test_who_answers_and_has_no_group_in_common_is_called_ever_more_rarely
         waits.append(named.due_at - scene.clock.monotonic())
         scene.clock.advance(waits[-1] + 0.01)
     assert waits[-1] > 4 * waits[0]
+
+
+async def test_who_has_no_group_in_common_is_not_called_as_soon_as_its_session_has_ended(scene: Scene) -> None:
+    """As a bootstrap node of the DHT: each session lasts longer than the first pauses, were they counted from its
+    start."""
+    scene.other.peers.remove_group(scene.group.group_id)
+    scene.dialer.name(scene.other.address)
+    scene.tick()
+    await scene.near.sink.until(lambda: bool(scene.near.peers.connections()))
+    scene.tick(PROOF_PERIOD + 1)
+    scene.near.peers.connections()[0].link.abort()
+    await scene.near.alone()
+    scene.tick(_STRANGER_PERIOD - 5)
+    assert not scene.dialer.is_dialing(scene.other.address)
+    scene.tick(10.0)
+    assert scene.dialer.is_dialing(scene.other.address)
 
 
 async def test_an_address_that_the_user_names_is_called_at_once(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from swarmd.core.ids import ContentId, GroupId, PeerId
 from swarmd.core.rng import SeededRng
 from swarmd.daemon.exchange import Exchange
 from swarmd.daemon.memberships import Memberships
+from swarmd.daemon.programs import Programs
 from swarmd.daemon.providers import CHECK_PERIOD, DIAL_PERIOD, FEW_SOURCES, LOOK_PERIOD, MAX_PROVIDERS, Providing
 from swarmd.daemon.serving import Serving
 from swarmd.daemon.transfer import TransferState
@@ -54,6 +55,8 @@ class Surroundings:
     transfers: list[Transfer] = field(default_factory=list)
     served: set[ContentId] = field(default_factory=set)
     standing: Progress = STUCK
+    by_programs: set[ContentId] = field(default_factory=set)
+    for_programs: list[ContentId] = field(default_factory=list)
     own: tuple[Contact, ...] = ()
 
     def __contains__(self, group: GroupId) -> bool:
@@ -73,6 +76,12 @@ class Surroundings:
 
     def objects(self, group: GroupId) -> set[ContentId]:
         return set(self.served)
+
+    def given(self, group: GroupId) -> set[ContentId]:
+        return set(self.by_programs)
+
+    def wanted(self) -> list[tuple[GroupId, int, ContentId]]:
+        return [(SPEC.group_id, 1 + number, each) for number, each in enumerate(self.for_programs)]
 
     def progress(self, content_id: ContentId) -> Progress:
         return self.standing
@@ -97,6 +106,7 @@ def node() -> tuple[Providing, Surroundings]:
         cast(Memberships, around),
         cast(Transfers, TransferList(around)),
         cast(Serving, around),
+        cast(Programs, around),
         cast(Exchange, around),
         SystemClock(),
         SeededRng(2),
@@ -147,6 +157,27 @@ def test_enough_sources_need_no_search() -> None:
     around.transfers.append(Transfer())
     providing.handle_timer(0.0)
     assert searches(around) == 0
+
+
+def test_enough_sources_that_lack_the_same_are_too_few() -> None:
+    providing, around = node()
+    around.standing = replace(STUCK, peers=FEW_SOURCES, waiting=Waiting.MISSING_CHUNKS)
+    around.transfers.append(Transfer())
+    providing.handle_timer(0.0)
+    assert searches(around) == 1
+
+
+def test_objects_of_programs_are_announced_and_looked_for() -> None:
+    providing, around = node()
+    around.by_programs, around.for_programs = {content_id(3)}, [OBJECT]
+    providing.handle_timer(0.0)
+    assert (held_objects(around), searches(around)) == (1, 1)
+    providing.hear(SPEC.group_id, Found(1, OBJECT, (contact(5),), False))
+    providing.handle_timer(0.1)
+    assert peer_id(5) in dialed(around, 1.0)
+    around.by_programs, around.for_programs = set(), []
+    providing.handle_timer(LOOK_PERIOD)
+    assert held_objects(around) == 0
 
 
 def test_a_paused_transfer_looks_for_nobody() -> None:

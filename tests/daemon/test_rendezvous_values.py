@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from swarmd.core.rng import SeededRng
 from swarmd.daemon.rendezvous_values import KEPT_PERIOD, PUT_PERIOD, GroupValues
 from swarmd.daemon.workers import Workers
 from swarmd.dht.items import Item
-from swarmd.groups.rendezvous.values import AHEAD_LIMIT, VALUE_BYTES_LIMIT, seal_value, slot_of
+from swarmd.groups.rendezvous.largevalues import VALUE_BYTES_LIMIT, Large
+from swarmd.groups.rendezvous.values import AHEAD_LIMIT, SMALL_BYTES_LIMIT, Kind, seal_value, slot_of
 from swarmd.store.store import Store
 from swarmd.store.tables.groups import GroupRow
 from tests.daemon.rendezvous import OPEN, PRIVATE, SPEC, UNLISTED, Member, World
@@ -66,9 +68,9 @@ async def test_what_one_writes_the_others_read(world: World, books: Books) -> No
     written = await theirs.put(SPEC.group_id, "motd", b"hello")
     assert written.n_copies >= 8
     value = await ours.get(SPEC.group_id, "motd")
-    assert (value.data, value.author) == (b"hello", ann.identity.peer_id)
+    assert (value.data, value.value.author) == (b"hello", ann.identity.peer_id)
     await ours.put(SPEC.group_id, "motd", b"hello, too")
-    assert (await theirs.get(SPEC.group_id, "motd")).author == bob.identity.peer_id
+    assert (await theirs.get(SPEC.group_id, "motd")).value.author == bob.identity.peer_id
     with pytest.raises(NotFound):
         await ours.get(SPEC.group_id, "other")
 
@@ -103,7 +105,7 @@ async def test_one_dated_in_the_future_is_refused_and_its_place_said_to_be_block
     ours = await books.values(bob)
     late = int((ann.clock.wall() + 86_400) * 1000)
     await ann.seat.put(seal_value(SPEC, ann.identity, "motd", b"for ever", late, SeededRng(1)).item)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="dated 1,440 min in the future: its author's clock is wrong, or ours"):
         await ours.get(SPEC.group_id, "motd")
     with pytest.raises(Conflict, match="future"):
         await ours.put(SPEC.group_id, "motd", b"mine")
@@ -142,7 +144,7 @@ async def test_the_newest_is_kept_alive_and_not_ours(world: World, books: Books)
     await ours.put(SPEC.group_id, "motd", b"old")
     await theirs.put(SPEC.group_id, "motd", b"new")
     await bob.run(ours, 2 * PUT_PERIOD)
-    assert [kept.value.data for kept in ours.kept(SPEC.group_id)] == [b"new"]
+    assert [kept.value.content for kept in ours.kept(SPEC.group_id)] == [b"new"]
 
 
 async def test_after_a_restart_it_goes_on(world: World, books: Books) -> None:
@@ -150,7 +152,7 @@ async def test_after_a_restart_it_goes_on(world: World, books: Books) -> None:
     await (await books.values(bob)).put(SPEC.group_id, "motd", b"mine")
     books.close()
     again = await books.values(bob)
-    assert [kept.value.data for kept in again.kept()] == [b"mine"]
+    assert [kept.value.content for kept in again.kept()] == [b"mine"]
     assert again.next_job(bob.clock.monotonic() + 3600) is not None
 
 
@@ -182,5 +184,60 @@ async def test_without_a_network_a_put_says_so(books: Books) -> None:
 
 async def test_what_is_too_long_is_refused(world: World, books: Books) -> None:
     ours = await books.values(Member(world, 1))
-    with pytest.raises(LocalError, match="share it as a file"):
+    with pytest.raises(LocalError, match="at most 65,536 bytes"):
         await ours.put(SPEC.group_id, "motd", b"x" * (VALUE_BYTES_LIMIT + 1))
+    for size in (SMALL_BYTES_LIMIT, SMALL_BYTES_LIMIT + 1):
+        await ours.put(SPEC.group_id, "motd", b"x" * size)
+        assert (await ours.get(SPEC.group_id, "motd")).data == b"x" * size
+
+
+async def test_a_large_one_is_read_by_the_others_and_lasts(books: Books) -> None:
+    """Though whoever wrote it is gone, and its nodes keep nothing for longer than two hours."""
+    world = World(OPEN)
+    ann, bob, eve = Member(world, 1), Member(world, 2), Member(world, 3)
+    theirs, ours = await books.values(ann), await books.values(bob)
+    data = SeededRng(7).bytes(VALUE_BYTES_LIMIT)
+    written = await theirs.put(SPEC.group_id, "map", data)
+    assert (written.value.size, written.n_copies >= 8) == (VALUE_BYTES_LIMIT, True)
+    assert (await ours.get(SPEC.group_id, "map")).data == data
+    books.close()
+    ours = await books.values(bob)  # nothing of the pieces is remembered
+    await bob.run(ours, 3 * 3600)
+    assert (await (await books.values(eve)).get(SPEC.group_id, "map")).data == data
+
+
+async def test_of_one_whose_pieces_are_gone_or_false_it_is_said(world: World, books: Books) -> None:
+    bob, ann = Member(world, 1), Member(world, 2)
+    ours, theirs = await books.values(bob), await books.values(ann)
+    other = await ours.put(SPEC.group_id, "other", bytes(2000))
+    false = replace(Large.decode(other.value.content), digest=bytes(32))
+    gone = replace(false, place=b"p" * 20)
+    for key, large, why in (
+        ("gone", gone, "pieces of it are gone"),
+        ("false", false, "not what its author has signed"),
+    ):
+        time = int(bob.clock.wall() * 1000)
+        value = seal_value(SPEC, bob.identity, key, large.encode(), time, SeededRng(1), Kind.LARGE)
+        await bob.seat.put(value.item)
+        with pytest.raises(NotFound, match=why):
+            await theirs.get(SPEC.group_id, key)
+    assert theirs.kept() == []
+
+
+async def test_what_was_removed_is_gone_for_all_until_somebody_writes_again(world: World, books: Books) -> None:
+    ann, bob, eve = Member(world, 1), Member(world, 2), Member(world, 3)
+    theirs, ours, hers = [await books.values(each) for each in (ann, bob, eve)]
+    with pytest.raises(NotFound, match="nobody has put"):
+        await ours.remove(SPEC.group_id, "motd")
+    await theirs.put(SPEC.group_id, "motd", b"hello")
+    await hers.get(SPEC.group_id, "motd")
+    await ours.remove(SPEC.group_id, "motd")
+    for each in (theirs, ours):
+        with pytest.raises(NotFound, match=f"removed by {bob.identity.peer_id.short}"):
+            await each.get(SPEC.group_id, "motd")
+    with pytest.raises(NotFound, match="removed"):
+        await theirs.remove(SPEC.group_id, "motd")
+    await eve.run(hers, 2 * PUT_PERIOD)
+    assert [kept.value.is_gone for kept in hers.kept()] == [True], "who has used it does not bring it back"
+    await theirs.put(SPEC.group_id, "motd", b"again")
+    assert (await ours.get(SPEC.group_id, "motd")).data == b"again"

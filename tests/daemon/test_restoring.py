@@ -13,6 +13,8 @@ from swarmd.core.errors import Unreachable
 from swarmd.core.ids import GroupId
 from swarmd.daemon import chronicle as module
 from swarmd.daemon.memberships import Memberships
+from swarmd.groups import catalogue as catalogue_module
+from swarmd.groups.catalogue import Outcome, Refusal
 from swarmd.groups.records import Record, Share, ShareKind
 from swarmd.store.tables.groups import RecordRow
 from tests.daemon.hosts import PATIENCE
@@ -111,5 +113,27 @@ async def test_who_stops_in_the_middle_changes_nothing(
     assert len(await one.ledger.run(lambda: one.store.records.rows(group))) == 10
 
 
-def _strangers(group: GroupId, count: int) -> list[Record]:
-    return [record(1, name=f"{number}", group_id=group) for number in range(count)]
+async def test_what_gave_way_does_not_come_back_older_after_a_restart(
+    pair: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = pair
+    monkeypatch.setattr(catalogue_module, "MAX_SHARES", 3)
+    group = await one.memberships.create("films")
+    rows = [RecordRow(each.publisher, each.share.name, each.encode()) for each in _strangers(group, 3, seq=5)]
+    await one.ledger.run(lambda: one.store.records.put(group, rows))
+    started = await again(one)
+    await started.restore()
+    await started.publish(group, SONG)
+    assert {each.share.name for each in started.find_shares(group, name="2")} == set(), "who has most gave way"
+    started = await again(one)
+    await started.restore()
+    catalogue, wall = started.get(group).group.catalogue, one.clock.wall()
+    catalogue.forget_others()
+    older, newer = (_strangers(group, 3, seq=seq)[2] for seq in (4, 6))
+    assert catalogue.put(older, wall).outcome is Outcome.REFUSED
+    assert catalogue.refusals == {Refusal.ROLLED_BACK: 1}
+    assert catalogue.put(newer, wall).outcome is Outcome.ADDED
+
+
+def _strangers(group: GroupId, count: int, seq: int = 1) -> list[Record]:
+    return [record(1, name=f"{number}", seq=seq, group_id=group) for number in range(count)]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import RemoteError
 from swarmd.dht import krpc, operations, responder
-from swarmd.dht.items import Item
+from swarmd.dht.items import Item, Signer, immutable
+from swarmd.dht.krpc import Method, Query
+from swarmd.dht.limits import GROWTH
+from swarmd.dht.node import Node
+from tests.bench.dht import KEY, PRIVATE, filled_node, sent_back
 from tests.fuzz import dht
 from tests.fuzz.dht import NEIGHBOUR_ID, Kind, Victim, script
 
@@ -36,6 +42,55 @@ def test_any_script(steps: list[tuple[Kind, bytes]], changes: list[tuple[int, in
         if data:
             data[place % len(data)] = value
     dht.target(bytes(data))
+
+
+_QUERIES = st.builds(
+    Query,
+    st.sampled_from(Method),
+    st.binary(min_size=20, max_size=20),
+    want=st.none() | st.sampled_from([(False,), (True,), (False, True)]),
+    token=st.binary(max_size=20),
+    port=st.integers(0, 9),
+    item=st.sampled_from([immutable(b""), Signer(b"s" * 32).item(5, 3)]),
+    seq=st.none() | st.integers(0, 9),
+    is_read_only=st.booleans(),
+    transaction=st.binary(max_size=32),
+    n_padding=st.just(0) | st.integers(0, 500),
+)
+_CHANGES = st.lists(st.tuples(st.integers(0, 500), st.binary(max_size=9)), max_size=2)
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def filled() -> dict[bool, tuple[Node, list[bytes]]]:
+    return {
+        key is not None: filled_node(replace(PRIVATE, network_key=key, is_public=key is None)) for key in (KEY, None)
+    }
+
+
+@given(st.booleans(), _QUERIES, st.integers(0, 99), st.booleans(), _CHANGES)
+@settings(max_examples=200)
+def test_nobody_is_sent_more_than_three_times_what_came_from_it(
+    filled: dict[bool, tuple[Node, list[bytes]]],
+    is_private: bool,
+    query: Query,
+    which: int,
+    ipv6: bool,
+    changes: list[tuple[int, bytes]],
+) -> None:
+    """Any question, whole or damaged, to a node with a full table and all there is to ask for."""
+    node, targets = filled[is_private]
+    query = replace(
+        query, target=targets[which % len(targets)], item=query.item if query.method is Method.PUT else None
+    )
+    data = krpc.encode(query)
+    for place, other in changes:
+        at = place % len(data)
+        data = data[:at] + other + data[at + len(other) :]
+    data = krpc.tagged(data, KEY) if is_private else data
+    growth = sent_back(node, data, next(_NUMBERS) % 300, ipv6=ipv6)
+    target(growth)
+    assert growth <= GROWTH
 
 
 def test_the_seeds_get_where_they_should() -> None:

@@ -52,6 +52,7 @@ MORE: list[Message] = [
     Reply(ASKER, CONTACTS, token=b"t", transaction=b"a", seen_as=Address("192.0.2.9", 5)),
     Reply(ASKER, item=immutable(b"v"), transaction=b"a"),
     Reply(ASKER, seq=9, transaction=b"a"),
+    Failure(203, b"no", b"a", Address("192.0.2.9", 5)),
     Reply(ASKER, samples=(HASH, ASKER), n_stored=2, interval=60, transaction=b"a"),
 ]
 
@@ -111,7 +112,7 @@ def test_wrong_queries_deserve_an_error(data: bytes, code: int) -> None:
         b"d1:t2:aa1:y1:re",
         b"d1:ele1:t2:aa1:y1:ee",
         b"d1:t33:" + b"t" * 33 + b"1:y1:qe",
-        b"d1:t2:aa1:v%d:" % MAX_MESSAGE_BYTES + bytes(MAX_MESSAGE_BYTES) + b"1:y1:qe",
+        b"d1:t2:aa1:v%d:" % MAX_MESSAGE_BYTES + bytes(MAX_MESSAGE_BYTES) + b"1:y1:re",
     ],
 )
 def test_what_is_no_message_gets_no_answer(data: bytes) -> None:

@@ -167,7 +167,7 @@ def test_a_node_alone_ends_what_it_is_told() -> None:
 
 
 def test_items_outlive_their_owner_and_their_first_holders() -> None:
-    network, hosts = network_of(40, PRIVATE)
+    network, hosts = network_of(24, PRIVATE)
     item = immutable(b"kept")
     _put(hosts[0], item)
     for _ in range(3):

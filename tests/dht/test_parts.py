@@ -10,15 +10,16 @@ import pytest
 from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, RemoteError
 from swarmd.core.rng import SeededRng
-from swarmd.dht.contact import Contact, bound_id, decode_contacts, is_bound, network_of
+from swarmd.dht.announcements import PEER_PERIOD, Announcements, PeerBounds
+from swarmd.dht.contact import Contact, _crc32c, bound_id, bound_to, decode_contacts, is_bound, network_of
 from swarmd.dht.identities import MAX_HOSTS, MAX_OF_HOST, PERIOD, Identities
 from swarmd.dht.items import Item, Signer, immutable, is_signed, mutable_target, verified
 from swarmd.dht.krpc import Code
-from swarmd.dht.limits import MAX_NETWORKS, MAX_PROVED, PROVED_PERIOD, Limits, Rates
+from swarmd.dht.limits import MAX_NETWORKS, MAX_PROVED, PROVED_PERIOD, STRANGERS, Limits, Rates
 from swarmd.dht.questions import ANSWER_TIMEOUT, RESEND_PERIOD, Questions
 from swarmd.dht.sightings import MAX_VOTERS, Sightings
 from swarmd.dht.state import State
-from swarmd.dht.storage import ITEM_PERIOD, PEER_PERIOD, Bounds, Storage
+from swarmd.dht.storage import ITEM_PERIOD, Bounds, Storage
 from swarmd.dht.tokens import ROTATE_PERIOD, Tokens
 from swarmd.dht.upkeep import Pinger
 
@@ -38,8 +39,20 @@ SIGNER = Signer(b"s" * 32)
     ],
 )
 def test_vectors_of_bep_42(host: str, node_id: str) -> None:
+    last = int(node_id[-2:], 16)
+    assert bound_to(host, last, bytes.fromhex(node_id)).hex() == node_id
     assert is_bound(bytes.fromhex(node_id), host)
     assert not is_bound(bytes([bytes.fromhex(node_id)[0] ^ 1]) + bytes.fromhex(node_id)[1:], host)
+
+
+def test_ipv6_is_masked_as_bep_42_says() -> None:
+    """No vectors are published for it: CRC-32C's own, and the formula by hand."""
+    assert _crc32c(b"123456789") == 0xE3069283
+    high = 0x2606470012345678
+    for last in (0, 5, 255):
+        wanted = _crc32c(((high & 0x0103070F1F3F7FFF) | (last & 7) << 61).to_bytes(8, "big")) >> 11
+        made = bound_to("2606:4700:1234:5678::1", last, bytes(20))
+        assert int.from_bytes(made[:4], "big") >> 11 == wanted and made[-1] == last
 
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "2606:4700::1111"])
@@ -158,20 +171,20 @@ def test_a_put_that_is_sent_again_is_taken_again_whatever_its_cas() -> None:
 
 
 def test_a_restart_gives_nothing_more_time() -> None:
-    storage = Storage()
+    storage, announcements = Storage(), Announcements()
     item, lost = immutable(b"kept"), SIGNER.item(b"lost", 1)
     _stored(storage, lost, now=NOW)
     _stored(storage, item, now=NOW + 600)
-    storage.announce(b"h" * 20, HOME, "a", NOW + 600)
-    state = State(bytes(20), (), storage.saved_items(NOW + 900), storage.saved_peers(NOW + 900))
+    announcements.announce(b"h" * 20, HOME, "a", NOW + 600)
+    state = State(bytes(20), (), storage.saved(NOW + 900), announcements.saved(NOW + 900))
     later = Storage()
-    later.restore(state.aged(ITEM_PERIOD - 900), 5.0)
+    later.restore(state.aged(ITEM_PERIOD - 900).items, 5.0)
     assert [stored.item for stored in later.items()] == [item]
     assert (later.item(item.target, 604.0), later.item(item.target, 606.0)) == (item, None)
-    assert later.saved_items(5.0)[0].age == pytest.approx(ITEM_PERIOD - 600)
-    assert later.peers(b"h" * 20, 5.0) == []
-    soon = Storage()
-    soon.restore(state, 5.0)
+    assert later.saved(5.0)[0].age == pytest.approx(ITEM_PERIOD - 600)
+    assert state.aged(ITEM_PERIOD - 900).peers == ()
+    soon = Announcements()
+    soon.restore(state.peers, 5.0)
     assert soon.peers(b"h" * 20, 5.0 + PEER_PERIOD - 301) == [HOME]
     assert soon.peers(b"h" * 20, 5.0 + PEER_PERIOD - 299) == []
     assert state.aged(-1e9) == state, "a clock that was set back"
@@ -190,17 +203,32 @@ def test_storage_is_bounded_and_a_flood_displaces_nothing() -> None:
 
 
 def test_peers_are_bounded_and_expire() -> None:
-    storage = Storage(Bounds(max_info_hashes=2, max_peers=3, max_peers_of_source=4))
+    kept = Announcements(PeerBounds(max_info_hashes=2, max_peers=3, max_in_all=6))
     peers = [Address("192.0.2.1", port) for port in range(1, 6)]
-    assert all(storage.announce(b"1", peer, str(peer), NOW) for peer in peers)
-    assert storage.peers(b"1", NOW) == peers[2:], "the oldest give way"
-    assert storage.announce(b"2", peers[0], "a", NOW)
-    assert not storage.announce(b"3", peers[0], "a", NOW)
-    assert [storage.announce(b"2", peer, "a", NOW) for peer in peers[:3]] == [True] * 3
-    assert storage.peers(b"2", NOW + PEER_PERIOD) == []
-    storage.expire_peers(NOW + PEER_PERIOD)
-    assert storage.info_hashes == []
-    assert storage.announce(b"3", peers[0], "a", NOW + PEER_PERIOD), "and make room"
+    assert all(kept.announce(b"1", peer, str(peer), NOW) for peer in peers)
+    assert kept.peers(b"1", NOW) == peers[2:], "the oldest give way"
+    assert kept.announce(b"1", peers[2], "a", NOW), "once more"
+    assert kept.peers(b"1", NOW) == [*peers[3:], peers[2]]
+    assert kept.announce(b"2", peers[0], "b", NOW)
+    assert not kept.announce(b"3", peers[0], "c", NOW)
+    assert kept.peers(b"2", NOW + PEER_PERIOD) == []
+    kept.expire(NOW + PEER_PERIOD)
+    assert kept.info_hashes == []
+    assert kept.announce(b"3", peers[0], "a", NOW + PEER_PERIOD), "and make room"
+
+
+def test_a_flood_of_announcements_displaces_itself_and_leaves_room() -> None:
+    kept = Announcements(PeerBounds(max_info_hashes=20, max_peers=10, max_in_all=40, share=0.2))
+    honest = [Address(f"192.0.2.{number}", 1) for number in range(4)]
+    assert all(kept.announce(b"key", peer, peer.host, NOW) for peer in honest)
+    for port in range(1, 100):
+        kept.announce(b"key", Address("203.0.113.1", port), "flood", NOW + 1)
+    assert kept.peers(b"key", NOW)[:4] == honest and len(kept.peers(b"key", NOW)) == 10
+    taken = [kept.announce(b"%d" % number, honest[0], "flood", NOW) for number in range(100)]
+    assert sum(taken) == 9, "half of the info hashes, no more"
+    others = [kept.announce(b"other%d" % number, honest[0], str(number), NOW) for number in range(20)]
+    assert sum(others) == 10, "the other half is there for others"
+    assert kept.announce(b"key", honest[1], honest[1].host, NOW + 2)
 
 
 def test_a_network_has_its_rate() -> None:
@@ -209,9 +237,11 @@ def test_a_network_has_its_rate() -> None:
     assert sum(asked) == 5
     assert limits.may_answer(Address("198.51.100.1", 1), NOW)
     assert limits.may_answer(HOME, NOW + 1.0)
-    many = Limits(Rates(), NOW)
+    many = Limits(Rates(in_all=1000), NOW)
+    many.prove(HOME, NOW)
     answered = [many.may_answer(Address(f"10.{n >> 8}.{n & 255}.1", 1), NOW) for n in range(MAX_NETWORKS + 10)]
-    assert sum(answered) == 5000, "the rate in all holds whoever asks"
+    assert sum(answered) == 1000 * STRANGERS, "the rate in all holds whoever asks"
+    assert sum(many.may_answer(HOME, NOW) for _ in range(400)) == 200, "and leaves room for the known"
 
 
 def test_proof_is_of_an_address_and_for_a_time() -> None:
@@ -238,18 +268,18 @@ def test_our_address_is_what_most_networks_say() -> None:
     sightings = Sightings()
     home, false = Address("9.9.9.9", 5), Address("8.8.8.8", 5)
     for number in range(200):
-        sightings.heard(Address(f"20.0.0.{number}", 1), false)
+        sightings.heard(Address(f"20.0.0.{number}", 1), false, NOW)
     assert sightings.address(ipv6=False) == false
     for number in range(2):
-        sightings.heard(Address(f"20.0.{number + 1}.1", 1), home)
+        sightings.heard(Address(f"20.0.{number + 1}.1", 1), home, NOW)
     assert sightings.address(ipv6=False) == home, "all of a /24 have one vote"
-    sightings.heard(Address("192.168.0.7", 1), Address("192.168.0.5", 5))
+    sightings.heard(Address("192.168.0.7", 1), Address("192.168.0.5", 5), NOW)
     assert sightings.address(ipv6=False) == home, "what the public internet sees comes first"
     assert sightings.address(ipv6=True) is None
-    sightings.heard(Address("20.0.9.1", 1), Address("2001:db8::1", 5))
+    sightings.heard(Address("20.0.9.1", 1), Address("2001:db8::1", 5), NOW)
     assert sightings.address(ipv6=True) is None, "of the other family"
     for number in range(MAX_VOTERS):
-        sightings.heard(Address(f"21.0.{number}.1", 1), false)
+        sightings.heard(Address(f"21.0.{number}.1", 1), false, NOW)
     assert sightings.address(ipv6=False) == false, "the latest count"
 
 

@@ -58,6 +58,14 @@ def test_loopback_when_there_is_nothing_else() -> None:
     assert plan(ANY, [LOOPBACK]) == Plan(join=(LOOPBACK4,), announce=at("127.0.0.1", "::1"))
 
 
+def test_loopback_is_announced_where_all_else_is_link_local() -> None:
+    """A bridge of a container host, say: its fe80 address says nothing to anybody else."""
+    bridge = Interface(7, ("fe80::7",))
+    plan_ = plan(ANY, [LOOPBACK, bridge])
+    assert plan_.announce == at("127.0.0.1", "::1")
+    assert plan_.join == (Place(7, "fe80::7"),)
+
+
 def test_no_interface_at_all() -> None:
     assert plan(ANY, []) == Plan()
 

@@ -7,19 +7,25 @@ A command waits until its daemon has entered the DHT, so nothing here has to.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from hashlib import sha1
+import select
+import socket
+from collections.abc import Callable, Iterator
+from hashlib import sha1, sha512
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swarmd.core.clock import SystemClock
-from tests.e2e.farm import KIB, Farm
+from swarmd.dht.items import Signer
+from swarmd.groups.rendezvous.places import Calendar
+from swarmd.groups.tickets import GroupTicket, parse_ticket
+from tests.e2e.farm import KIB, Farm, wait_for_members
 from tests.e2e.nodes import Node, start_all
 
 LOCAL = "--no-mdns"
 TIMEOUT = 60.0
+ROUND = 3.0
 
 
 def network(farm: Farm, count: int, **options: Any) -> list[Node]:
@@ -98,6 +104,11 @@ def test_a_node_that_was_restarted_finds_and_answers(farm: Farm) -> None:
     assert bob.call("dht.status")["items"] == 1, "it has what it kept for others"
     assert [value["key"] for value in bob.call("dht.list")["values"]] == [of_bob]
     assert bob.swarm("dht", "get", of_bob) == "of bob", "ann has it, whom it knew"
+    later = put(bob, "later", "--name", "other")
+    bob.kill_daemon()
+    bob.start()
+    assert {value["key"] for value in bob.call("dht.list")["values"]} == {of_bob, later}, "as soon as they are put"
+    assert bob.swarm("dht", "get", of_ann) == "of ann"
     ann.kill_daemon()
     (eve,) = farm.start(arguments=(LOCAL, "--bootstrap", bob.address()))
     assert eve.swarm("dht", "get", of_ann) == "of ann"
@@ -165,25 +176,70 @@ class Session:
             self.session.pop_alerts()
         return f"127.0.0.1:{self.session.listen_port()}"
 
-    def wait_for(self, name: str) -> Any:
-        """The first alert of that name; of what it says, what is asked for here."""
+    def wait_for(self, name: str, says: Callable[[Any], Any]) -> Any:
+        """What alerts of that name say, the first that is something; an alert is gone once the next are fetched."""
         end = self._clock.monotonic() + TIMEOUT
         while self._clock.monotonic() < end:
             self.session.wait_for_alert(1000)
             for alert in self.session.pop_alerts():
-                if type(alert).__name__ == name:
-                    return alert.num_success if name == "dht_put_alert" else alert.item
-        raise AssertionError(f"no {name}")
+                if type(alert).__name__ == name and (said := says(alert)):
+                    return said
+        raise AssertionError(f"no {name} that says so")
 
     def put(self, value: bytes) -> str:
         """Its key, when others have it."""
         target = self.session.dht_put_immutable_item(value).to_bytes().hex()
-        assert self.wait_for("dht_put_alert") > 0
+        self.wait_for("dht_put_alert", lambda alert: alert.num_success)
         return str(target)
 
     def get(self, key: str) -> Any:
         self.session.dht_get_immutable_item(self._lt.sha1_hash(bytes.fromhex(key)))
-        return self.wait_for("dht_immutable_item_alert")
+        return self.wait_for("dht_immutable_item_alert", lambda alert: alert.item)
+
+    def put_name(self, seed: bytes, salt: bytes, value: bytes) -> str:
+        """The public key; whatever is there is read first, and its seq is one less."""
+        public = Signer(seed).key
+        self.session.dht_put_mutable_item(expanded(seed), public, value, salt)
+        self.wait_for("dht_put_alert", lambda alert: alert.num_success)
+        return public.hex()
+
+    def get_name(self, public: str, salt: bytes, value: bytes) -> int:
+        """Its seq, when that value is what is found."""
+        self.session.dht_get_mutable_item(bytes.fromhex(public), salt)
+        return int(self.wait_for("dht_mutable_item_alert", lambda alert: alert.seq if alert.item == value else 0))
+
+    def finds(self, info_hash: bytes, peer: str) -> bool:
+        """Asks every ROUND until it does, for TIMEOUT; more often would be a flood, which nodes do not answer."""
+        found: list[str] = []
+
+        def is_found() -> bool:
+            replies = [each for each in self.session.pop_alerts() if type(each).__name__ == "dht_get_peers_reply_alert"]
+            found.extend(f"{host}:{port}" for each in replies for host, port in each.peers())
+            return peer in found
+
+        for _ in range(round(TIMEOUT / ROUND)):
+            self.session.dht_get_peers(self._lt.sha1_hash(info_hash))
+            if self.waits_for(is_found, ROUND):
+                return True
+        return False
+
+    def waits_for(self, holds: Callable[[], Any], limit: float = TIMEOUT) -> bool:
+        """Whether it does; `holds` fetches the alerts, else there is no waiting for the next."""
+        end = self._clock.monotonic() + limit
+        while not (held := holds()) and self._clock.monotonic() < end:
+            self.session.wait_for_alert(100)
+        return bool(held)
+
+    def announce(self, info_hash: bytes, port: int) -> None:
+        self.session.dht_announce(self._lt.sha1_hash(info_hash), port, 0)
+
+
+def expanded(seed: bytes) -> bytes:
+    """The private key as libtorrent has it (RFC 8032, 5.1.5)."""
+    key = bytearray(sha512(seed).digest())
+    key[0] &= 248
+    key[31] = key[31] & 63 | 64
+    return bytes(key)
 
 
 @pytest.fixture
@@ -194,8 +250,12 @@ def theirs() -> Iterator[Session]:
     session.session = None  # it ends when nothing refers to it
 
 
+PUBLIC = '[dht]\nmode = "public"\n'
+
+
 def test_what_libtorrent_puts_we_get_and_the_other_way_round(farm: Farm, theirs: Session) -> None:
-    config = f'[dht]\nmode = "public"\nbootstrap = [{json.dumps(theirs.address)}]\n'
+    """Ours are told nothing but where theirs is."""
+    config = f"{PUBLIC}bootstrap = [{json.dumps(theirs.address)}]\n"
     ann, bob = farm.start(2, arguments=(LOCAL,), config=config)
     key = put(ann, "from us")
     assert theirs.get(key) == b"from us"
@@ -203,3 +263,47 @@ def test_what_libtorrent_puts_we_get_and_the_other_way_round(farm: Farm, theirs:
     key = theirs.put(b"from them")
     assert bob.swarm("dht", "get", key) == "from them"
     assert ann.json("dht", "status")["mode"] == "public"
+    names_of_either(ann, bob, theirs)
+    announcements_of_either(ann, bob, theirs)
+
+
+def names_of_either(ann: Node, bob: Node, theirs: Session) -> None:
+    """With a salt, and the later in the place of the earlier."""
+    for value in ("one", "two"):
+        done = ann.json("dht", "put", "-", "--name", "motd", "--salt", "pepper", stdin=value)
+        assert theirs.get_name(done["key"].partition("/")[0], b"pepper", value.encode()) == done["seq"]
+    for seq, data in enumerate((b"their first", b"their second"), 1):
+        public = theirs.put_name(b"s" * 32, b"salt", data)
+        got = bob.json("dht", "get", public, "--salt", "salt")
+        assert (got["text"], got["seq"], got["mutable"]) == (data.decode(), seq, True)
+
+
+def announcements_of_either(ann: Node, bob: Node, theirs: Session) -> None:
+    """Ours announces its group; and theirs says that somebody is there at a port."""
+    ticket = parse_ticket(ann.call("group.create", name="films")["ticket"])
+    assert isinstance(ticket, GroupTicket)
+    (place, *_) = Calendar.of(ticket.spec).meeting_places(SystemClock().wall())
+    assert theirs.finds(place, ann.address())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as third:
+        third.bind(("127.0.0.1", 0))
+        host, port = third.getsockname()
+        theirs.announce(place, port)
+        assert theirs.finds(place, f"{host}:{port}")
+        bob.call("group.join", ticket=GroupTicket(ticket.spec, (), ticket.authorisation).text())
+        assert select.select([third], [], [], TIMEOUT)[0], "it is called there"
+    wait_for_members(bob, "films", 1)
+
+
+def test_libtorrent_begins_with_one_of_ours(farm: Farm, theirs: Session) -> None:
+    """Which knows nobody, for at its bootstrap address nobody is: whoever asks it becomes known to it."""
+    (ann,) = farm.start(arguments=(LOCAL,), config=f'{PUBLIC}bootstrap = ["127.0.0.1:1"]\n')
+    host, _, port = ann.address().rpartition(":")
+    assert theirs.address
+    theirs.session.add_dht_node((host, int(port)))
+
+    def is_known() -> bool:
+        theirs.session.pop_alerts()
+        return bool(ann.call("dht.status")["nodes"])
+
+    assert theirs.waits_for(is_known)
+    assert ann.swarm("dht", "get", theirs.put(b"from them")) == "from them"

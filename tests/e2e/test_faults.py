@@ -179,7 +179,7 @@ def replace(path: Path) -> None:
 
 
 def test_files_that_do_not_stay_as_they_were(farm: Farm) -> None:
-    (seeder,) = farm.start(config='[limits]\nupload = "8 MiB/s"')
+    (seeder,) = farm.start(config='[limits]\nupload = "4 MiB/s"')
     (leecher,) = farm.start()
     spoilers: dict[str, Callable[[Path], object]] = {
         "shrunk": shrink,
@@ -189,11 +189,10 @@ def test_files_that_do_not_stay_as_they_were(farm: Farm) -> None:
     }
     true = {farm.file(name, 4 * MIB): spoil for name, spoil in spoilers.items()}
     contents = {path: path.read_bytes() for path in true}
+    tickets = {path: seeder.call("share", path=str(path))["ticket"] for path in true}
     transfers = {}
-    for path in true:
-        ticket = seeder.call("share", path=str(path))["ticket"]
-        transfers[path] = leecher.call("get", source=ticket, target_dir=str(leecher.downloads))["id"]
-    for path, spoil in true.items():
+    for path, spoil in true.items():  # each within the second that its bytes take
+        transfers[path] = leecher.call("get", source=tickets[path], target_dir=str(leecher.downloads))["id"]
         wait_for_progress(leecher, lambda value: value["have_bytes"], transfers[path])
         spoil(path)
     for path, transfer in transfers.items():

@@ -108,3 +108,25 @@ def test_a_group_is_left_by_who_gives_in_it(farm: Farm) -> None:
     giver.call("group.join", ticket=ticket)
     giver.call("share", path=str(files["films"]), group="films", name="films")
     wait_until_done(getter, transfers["films"], files["films"])
+
+
+def test_who_joins_is_warned_of_what_may_not_be_meant(farm: Farm) -> None:
+    here, there = farm.start(2)
+    own = here.json("id")["peer_id"]
+    here.swarm("group", "create", "films", "--posting")
+    joined = here.run("group", "join", there.json("group", "create", "films")["ticket"])
+    assert joined.returncode == 0
+    assert "another group named 'films'" in joined.stderr
+    assert "posting is on here and off there" in joined.stderr
+    there.swarm("group", "create", "press", "--posting", "--restrict-publish", "--restrict-post")
+    sharing, posting, both = (
+        there.json("group", "invite", "press", *words)["ticket"]
+        for words in (("--publisher", own), ("--poster", own), ("--publisher", own, "--poster", own))
+    )
+    assert here.json("group", "join", sharing)["warning"] is None
+    code, said = here.error("post", "press", "hello")
+    assert (code, "authorised to share here, not to post" in said) == (5, True)
+    assert "let this node share here as well" in here.json("group", "join", posting)["warning"]
+    assert here.json("group", "join", both)["warning"] is None
+    here.swarm("post", "press", "hello")
+    here.swarm("share", farm.file("news", 100), "--group", "press")

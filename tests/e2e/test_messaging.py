@@ -206,11 +206,12 @@ def test_the_examples_are_short(name: str) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
 
 
-def example(name: str, node: Node) -> subprocess.Popen[str]:
+def example(name: str, node: Node, group: str = NAME) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "examples" / f"{name}.py"), NAME],
+        [sys.executable, str(ROOT / "examples" / f"{name}.py"), group],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**clean_environ(), "SWARMD_SOCKET": str(node.socket), "PYTHONPATH": str(ROOT)},
     )
@@ -236,13 +237,23 @@ def test_the_chat(farm: Farm) -> None:
         assert hear(second) == f"{author}: 'before'"
         say(first, "hello")
         assert hear(second) == f"{author}: 'hello'"
-        for program in (first, second):
-            program.communicate(timeout=20)
-            assert program.returncode == 0
+        first.send_signal(signal.SIGINT)
+        assert (first.wait(20), err_of(first)) == (130, ""), "at once, though it waits for a line"
+        two.stop()
+        assert second.wait(20) == 3, "likewise"
+        assert err_of(second).startswith("chat: swarmd on "), "one line and no trace"
+    with example("chat", one, "nowhere") as lost:
+        assert (lost.wait(20), err_of(lost)[:44]) == (4, "chat: this node is in no group 'nowhere': `s")
+
+
+def err_of(program: subprocess.Popen[str]) -> str:
+    assert program.stderr is not None
+    return program.stderr.read()
 
 
 def test_the_counter(farm: Farm) -> None:
     one, two = chat(farm, 2)
+    one.swarm("post", NAME, "no number")
     with example("counter", one) as first, example("counter", two) as second:
         for program in (first, second, first):
             say(program, "")

@@ -18,7 +18,7 @@ from tests.e2e.nodes import Node, clean_environ
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = ("README.md", "SECURITY.md", "DECISIONS.md", "CHANGELOG.md")
+PAGES = ("README.md", "SECURITY.md", "DECISIONS.md", "CHANGELOG.md", "docs/service.md", "docs/figures.md")
 
 
 def commands() -> Iterator[str]:
@@ -57,7 +57,7 @@ def test_the_commands_were_found_and_wrong_ones_are_noticed() -> None:
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
-    assert not [target for target in targets if not (ROOT / target).exists()]
+    assert not [target for target in targets if not ((ROOT / page).parent / target).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES)

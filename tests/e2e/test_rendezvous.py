@@ -58,6 +58,7 @@ def test_five_daemons_with_one_bootstrap_address_find_their_group_and_what_is_in
     wait_for_share(dan, "film.mkv")
     dan.swarm("get", "film.mkv", "-o", dan.downloads)
     assert (dan.downloads / "film.mkv").read_bytes() == path.read_bytes()
+    a_large_value(farm, ann, bob)
     what_a_member_puts_others_get_when_it_is_gone(ann, bob, eve)
 
 
@@ -79,7 +80,19 @@ def what_a_member_puts_others_get_when_it_is_gone(ann: Node, bob: Node, eve: Nod
     assert [value["key"] for value in eve.json("dht", "list", "--group", "films")["values"]] == ["motd"]
     code, message = eve.error("dht", "get", "--group", "films", "other")
     assert code == 4, message
-    code, message = eve.error("dht", "put", "--group", "films", "motd", "x" * 2000)
+    eve.swarm("dht", "rm", "--group", "films", "motd")
+    assert eve.json("dht", "list", "--group", "films")["values"] == []
+    code, message = eve.error("dht", "get", "--group", "films", "motd")
+    assert (code, "was removed" in message) == (4, True), message
+
+
+def a_large_value(farm: Farm, ann: Node, bob: Node) -> None:
+    given = farm.file("map.txt", 20 * KIB).read_bytes().hex()
+    ann.swarm("dht", "put", "--group", "films", "map", "-", stdin=given)
+    assert bob.swarm("dht", "get", "--group", "films", "map") == given
+    assert [value["size"] for value in bob.json("dht", "list", "--group", "films")["values"]] == [40 * KIB]
+    bob.swarm("dht", "rm", "--group", "films", "map")
+    code, message = ann.error("dht", "put", "--group", "films", "map", "-", stdin="x" * (64 * KIB + 1))
     assert (code, "share a file" in message) == (2, True), message
 
 

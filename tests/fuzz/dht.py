@@ -1,4 +1,5 @@
-"""Any bytes into a DHT node that is busy: no exception, nothing false believed, no address used against its owner.
+"""Any bytes into a DHT node that is busy: no exception, nothing false believed, no address used against its owner,
+tables and storage as they should be.
 
 `python -m tests.fuzz.dht -max_len=4000 CORPUS` runs until it is stopped or something breaks.
 
@@ -24,8 +25,10 @@ from swarmd.dht.limits import GROWTH
 from swarmd.dht.node import Node, Settings
 from swarmd.dht.operations import MAX_COPIES
 from swarmd.dht.questions import ANSWER_TIMEOUT
+from swarmd.dht.storage import ITEM_OVERHEAD_BYTES
 
 NOW = 1000.0
+STRANGER_IPV6 = Address("2001:db8::9", 4000)
 STRANGER, NEIGHBOUR = Address("203.0.113.9", 4000), Address("198.51.100.7", 5000)
 NEIGHBOUR_ID = b"n" * 20
 TOKEN = b"a-token."
@@ -42,6 +45,10 @@ class Kind(Enum):
     ANSWER = 2
     """The body of an answer, to the oldest question of ours that waits."""
     TIME = 3
+    STRANGER_IPV6 = 4
+
+
+_SOURCES = {Kind.STRANGER: STRANGER, Kind.STRANGER_IPV6: STRANGER_IPV6, Kind.NEIGHBOUR: NEIGHBOUR}
 
 
 class Victim:
@@ -49,9 +56,10 @@ class Victim:
 
     def __init__(self) -> None:
         self.now = NOW
-        self.node = Node(Settings(), SeededRng(1), NOW)
+        self.node = Node(Settings(has_ipv6=True), SeededRng(1), NOW)
         self.asked: list[tuple[Query, Address]] = []
-        self.tokens: dict[bytes, bytes] = {}
+        self.proved = {NEIGHBOUR}
+        """Who has answered us, or shown a good token."""
         self._introduce()
         self.targets = {self.node.get(VALUE.target, NOW): VALUE.target}
         self.node.put(SIGNER.item(b"mine", 5, b"salt"), NOW)
@@ -65,11 +73,11 @@ class Victim:
         elif kind is Kind.ANSWER:
             self._answer(data)
         else:
-            source = STRANGER if kind is Kind.STRANGER else NEIGHBOUR
+            source = _SOURCES[kind]
             data = self._with_token(data, source)
             self.node.receive_datagram(data, source, self.now)
             sent = self.collect().get(source, 0)
-            assert kind is Kind.NEIGHBOUR or self._is_proved or sent <= GROWTH * len(data), "more than it may be"
+            assert source in self.proved or sent <= GROWTH * len(data), "more than it may be"
         self.collect()
         self.check()
 
@@ -86,8 +94,13 @@ class Victim:
     def check(self) -> None:
         status = self.node.status()
         assert status.n_questions <= MAX_ASKED_AT_ONCE + MAX_COPIES, "questions pile up"
-        for saved in self.node.state(self.now).items:
+        state = self.node.state(self.now)
+        for saved in state.items:
             verified(saved.item, saved.item.target)
+        assert status.n_item_bytes == sum(saved.item.size + ITEM_OVERHEAD_BYTES for saved in state.items)
+        assert len(state.peers) <= MAX_STEPS
+        assert len({contact.address for contact in state.contacts}) == len(state.contacts), "an address has one place"
+        assert {contact.address for contact in state.contacts} <= self.proved, "who has not answered has none"
         while (event := self.node.next_event()) is not None:
             if isinstance(event, GetDone) and event.item is not None:
                 verified(event.item, self.targets[event.operation])
@@ -114,14 +127,8 @@ class Victim:
             return
         query, address = self.asked.pop(0)
         data = b"d1:rd%be1:t%d:%b1:y1:re" % (body, len(query.transaction), query.transaction)
-        self._is_answered_by_stranger = address == STRANGER
+        self.proved.add(address)
         self.node.receive_datagram(data, address, self.now)
-
-    _is_answered_by_stranger = False
-
-    @property
-    def _is_proved(self) -> bool:
-        return self._is_answered_by_stranger
 
     def _with_token(self, data: bytes, source: Address) -> bytes:
         if TOKEN not in data:
@@ -133,6 +140,7 @@ class Victim:
         if not isinstance(query, Query) or query.token != TOKEN:
             return data
         target = query.target if query.item is None else query.item.target
+        self.proved.add(source)
         return krpc.encode(replace(query, token=self._good_token(target, source)))
 
     def _good_token(self, target: bytes, source: Address) -> bytes:

@@ -8,13 +8,13 @@ import pytest
 
 from swarmd.core.rng import SeededRng
 from swarmd.groups import catalogue as catalogue_module
-from swarmd.groups import descent, fetch
+from swarmd.groups import descent, fetch, messages
 from swarmd.groups import exchange as module
 from swarmd.groups.catalogue import TOMBSTONE_PERIOD, Catalogue
 from swarmd.groups.events import OthersForgotten, PeerFaulted, RecordDropped, RecordStored, ShareAdded, ShareRemoved
 from swarmd.groups.exchange import Exchange
 from swarmd.groups.group import EXPIRY_PAUSE, EXPIRY_PERIOD, Group
-from swarmd.groups.messages import Compare, Inventory, Offer, Records, Status
+from swarmd.groups.messages import Compare, Inventory, Offer, Records, Request, Status
 from swarmd.groups.reconciliation import ROOT, Listing, Summary
 from swarmd.groups.records import Record
 
@@ -151,13 +151,29 @@ def test_older_and_newer_of_one_neighbour_keep_their_order() -> None:
     assert exchange.catalogue.find(A, "49") == record(1, name="49", seq=2)
 
 
-def test_a_flood_that_nobody_asked_for_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_flood_that_nobody_asked_for_digests_are_kept_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BACKLOG", 100)
     exchange = slicing()
     exchange.receive(B, Records(tuple(each.encode() for each in many(40, 2))), 1.0, WALL)
     for start in range(0, 600, 60):
         exchange.receive(A, Records(tuple(each.encode() for each in THOUSAND[start : start + 60])), 1.0, WALL)
-        assert len(exchange._backlog) <= 100 + 60
+        assert len(exchange._backlog) <= 40 + 100
+        assert len(exchange.catalogue) == module.SLICE, "what came is not taken in there and then"
+    said = [messages.decode(data) for peer, data in exchange.messages_to_send() if peer == A]
+    digests = [digest for message in said if isinstance(message, Request) for digest in message.digests]
+    assert digests == [each.digest for each in THOUSAND[100:600]]
+    for start in range(100, 600, 60):
+        exchange.receive(A, Records(tuple(each.encode() for each in THOUSAND[start : min(start + 60, 600)])), 1.0, WALL)
+    assert len(exchange._backlog) <= 40 + 100 + 500, "what was asked for is never too much"
+    work(exchange)
+    assert (exchange.catalogue.n_shares_of(B), len(exchange.catalogue)) == (40, 640)
+    assert exchange.next_deadline() is None, "nothing is waited for"
+
+
+def test_what_waits_of_a_closed_link_is_forgotten() -> None:
+    exchange = slicing()
+    exchange.receive(B, Records(tuple(each.encode() for each in many(40, 2))), 1.0, WALL)
+    exchange.receive(A, Records(tuple(each.encode() for each in THOUSAND[:60])), 1.0, WALL)
     exchange.close_link(A, 1.0)
     assert work(exchange) == -(-(40 - module.SLICE) // module.SLICE), "of B"
     assert exchange.catalogue.n_shares_of(B) == 40

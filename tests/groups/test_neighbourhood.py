@@ -50,11 +50,21 @@ def test_who_hears_that_it_is_not_needed_waits_until_it_does_not_need_it_either(
     made.handle_timer(1.0)
     assert (made.needs_to_tell(), released(made)) == ([], [])
     made.follow({}, TARGET, 10.0)
-    made.handle_timer(39.0)
+    made.handle_timer(10.0 + VISIT_PERIOD - 0.1)
     assert released(made) == []
-    made.handle_timer(10.0 + RELEASE_PERIOD)
+    made.handle_timer(10.0 + VISIT_PERIOD)
     assert made.needs_to_tell() == [(A, False)]
     assert released(made) == [A]
+
+
+def test_a_visit_is_over_soon_unless_it_is_of_use() -> None:
+    made = Neighbourhood()
+    for peer in (A, B):
+        made.open_link(peer, 0.0, is_visit=True)
+    made.follow({B: Reason.NEAR}, TARGET, 0.0)
+    assert made.next_deadline() == VISIT_PERIOD
+    made.handle_timer(VISIT_PERIOD)
+    assert made.needs_to_tell() == [(A, False)]
 
 
 def test_a_link_that_is_needed_again_is_kept() -> None:

@@ -80,7 +80,7 @@ def test_an_entry_says_what_the_record_does(
     made.add(each)
     (held,) = made.held([each.digest])
     is_folder = kind is ShareKind.FOLDER
-    assert entry_of(held) == Entry(seq, each.is_tombstone, name, content_id(9), size, is_folder, created_at)
+    assert entry_of(held) == Entry(each.is_tombstone, name, content_id(9), size, is_folder, created_at)
 
 
 def test_what_is_removed_leaves_nothing_behind() -> None:

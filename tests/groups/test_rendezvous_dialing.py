@@ -143,15 +143,26 @@ def test_of_the_named_only_the_dht_is_not_heard() -> None:
     assert made.candidates(0.0) == []
 
 
-def test_neighbours_are_not_called_again_where_they_say_that_they_are() -> None:
+@pytest.mark.parametrize("source", [Source.DHT, Source.MDNS])
+def test_neighbours_are_not_called_again_where_they_say_that_they_are(source: Source) -> None:
     """Else each member of a group is called once more by all that find it there, in the middle of their transfers."""
     made = dialer()
-    for peer, number, source in ((A, 1, Source.STATED), (B, 2, Source.GOSSIP)):
-        made.note(peer, at(number), source, 0.0)
+    for peer, number, said_by in ((A, 1, Source.STATED), (B, 2, Source.GOSSIP)):
+        made.note(peer, at(number), said_by, 0.0)
         made.open_link(peer, None, 0.0)
     for number in (1, 2, 3):
-        made.hint(at(number), Source.DHT, 1.0)
+        made.hint(at(number), source, 1.0)
     called = {candidate.address for candidate in made.candidates((), 1.0, met={A, B})}
     assert called == {at(2), at(3)}, "what others say of a neighbour is no reason"
     made.close_link(A, 3600.0, 2.0)
     assert {candidate.address for candidate in made.candidates((), LATER, met={B})} == {at(1), at(2), at(3)}
+
+
+def test_who_calls_us_before_we_call_is_not_called_back() -> None:
+    """mDNS has named an address, and whoever is there was quicker."""
+    made = dialer((1, Source.MDNS), (2, Source.ADDED))
+    for number, peer in ((1, A), (2, B)):
+        made.open_link(peer, None, 0.5)
+        made.note(peer, at(number), Source.STATED, 0.5)
+    called = {candidate.address for candidate in made.candidates((), 1.0, met={A, B})}
+    assert called == {at(2)}, "what the user has named is called in any case: a member may say that it is anywhere"

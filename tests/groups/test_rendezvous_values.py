@@ -18,7 +18,8 @@ from swarmd.groups.rendezvous import values
 from swarmd.groups.rendezvous.values import (
     AHEAD_LIMIT,
     MAX_REMEMBERED,
-    VALUE_BYTES_LIMIT,
+    SMALL_BYTES_LIMIT,
+    Kind,
     Value,
     Values,
     checked_key,
@@ -44,21 +45,21 @@ def opened(item: Item, key: str = "motd", wall: float = WALL) -> Value:
 def test_there_and_back() -> None:
     made = sealed()
     assert opened(made.item) == made
-    assert (made.data, made.author, made.time) == (b"hello", identity(1).peer_id, NOW)
+    assert (made.content, made.author, made.time) == (b"hello", identity(1).peer_id, NOW)
 
 
 @given(
-    st.binary(max_size=VALUE_BYTES_LIMIT), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+    st.binary(max_size=SMALL_BYTES_LIMIT), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 )
 def test_any_value_under_any_key(data: bytes, key: str) -> None:
     key = checked_key(key)
-    assert opened(sealed(data, key=key).item, key).data == data
+    assert opened(sealed(data, key=key).item, key).content == data
 
 
 def test_what_is_too_long_is_refused_here() -> None:
-    assert opened(sealed(b"x" * VALUE_BYTES_LIMIT).item).data == b"x" * VALUE_BYTES_LIMIT
-    with pytest.raises(InvalidArgument, match="share it as a file"):
-        sealed(b"x" * (VALUE_BYTES_LIMIT + 1))
+    assert opened(sealed(b"x" * SMALL_BYTES_LIMIT).item).content == b"x" * SMALL_BYTES_LIMIT
+    with pytest.raises(InvalidArgument, match="one item has room for 762 bytes"):
+        sealed(b"x" * (SMALL_BYTES_LIMIT + 1))
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "é" * 128, "\ud800"])
@@ -84,12 +85,14 @@ def body(
     signer: int = 1,
     data: bytes = b"hello",
     signed: Mapping[str, object] | None = None,
+    kind: Kind = Kind.VALUE,
+    signed_kind: Kind = Kind.VALUE,
 ) -> bytes:
     """As `seal_value` makes it; what is named in `signed` is what the signature is over instead."""
-    statement = {"group": spec().group_id, "key": "motd", "time": time, "data": data, **(signed or {})}
-    signature = identity(signer).sign(values._statement(**statement), values.DOMAIN)  # type: ignore[arg-type]
+    statement = {"group": spec().group_id, "key": "motd", "time": time, "content": data, **(signed or {})}
+    signature = identity(signer).sign(values._statement(**statement), signed_kind.domain)  # type: ignore[arg-type]
     certificate = identity(author).certificate.encode()
-    return Writer().u8(values.VERSION).u64(time).raw(certificate).blob(data).raw(signature).bytes()
+    return Writer().u8(kind).u64(time).raw(certificate).blob(data).raw(signature).bytes()
 
 
 def item(made: bytes, time: int = NOW, author: int = 1, seq: int | None = None) -> Item:
@@ -108,11 +111,30 @@ def test_another_author_cannot_be_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "signed", [{"group": OTHER_GROUP.group_id}, {"key": "other"}, {"time": NOW - 1}, {"data": b"hullo"}]
+    "signed", [{"group": OTHER_GROUP.group_id}, {"key": "other"}, {"time": NOW - 1}, {"content": b"hullo"}]
 )
 def test_what_the_author_has_signed_elsewhere_is_refused_here(signed: dict[str, object]) -> None:
     with pytest.raises(RemoteError, match="signature"):
         opened(item(body(signed=signed)))
+
+
+@pytest.mark.parametrize("kind", [Kind.GONE, Kind.LARGE])
+def test_what_was_signed_as_a_value_is_no_removal(kind: Kind) -> None:
+    with pytest.raises(RemoteError, match="signature"):
+        opened(item(body(data=b"", kind=kind)))
+
+
+@pytest.mark.parametrize(("kind", "data"), [(Kind.GONE, b"x"), (Kind.LARGE, b""), (Kind.LARGE, b"\xff" * 90)])
+def test_a_content_that_its_kind_cannot_have(kind: Kind, data: bytes) -> None:
+    with pytest.raises(RemoteError):
+        opened(item(body(data=data, kind=kind, signed_kind=kind)))
+
+
+def test_a_removal_holds_like_a_value() -> None:
+    gone = seal_value(spec(), identity(2), "motd", b"", NOW + 1, SeededRng(1), Kind.GONE)
+    assert opened(gone.item) == gone and gone.is_gone and gone.size == 0
+    assert gone.supersedes(sealed()) and not sealed().supersedes(gone)
+    assert sealed(time=NOW + 2).supersedes(gone)
 
 
 def test_the_order_cannot_be_turned_round() -> None:

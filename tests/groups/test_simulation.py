@@ -34,7 +34,7 @@ def shake(simulation: Simulation, seconds: float, period: float) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_all_find_all_within_seconds(seed: int) -> None:
     made = crowd(seed)
-    assert made.run_until(made.all_know_all, 10.0) < 5.0
+    assert made.run_until(made.all_know_all, 30.0) < 15.0
     made.run(20.0)
     degrees = [sum(number in pair for pair in made.links()) for number in range(MEMBERS)]
     assert min(degrees) >= target_links(MEMBERS)

@@ -10,6 +10,7 @@ from swarmd.core.errors import RemoteError
 from swarmd.core.ranges import RangeSet
 from swarmd.replication import blocks, commands, messages
 from swarmd.replication.blocks import BulkType
+from swarmd.replication.exchange import MAX_HAVE_BYTES
 from swarmd.replication.fetch import DENY_PERIOD
 from swarmd.replication.link import MAX_LOOSE_REQUESTS
 from swarmd.replication.pickers import Order
@@ -56,6 +57,23 @@ def test_a_flood_of_requests_is_denied_and_then_a_fault() -> None:
     assert len(giver.asked_for) == MAX_LOOSE_REQUESTS
     assert isinstance(mesh.faults[0][1], RemoteError)
     assert giver.requests == {}
+
+
+def test_haves_that_are_taken_back_are_not_counted_for_ever() -> None:
+    """A program that has now this and now that, for days: nobody is at fault."""
+    mesh, giver, getter = pair()
+    getter.want(0, LOOSE_CHUNKS)
+    last = LOOSE_CHUNKS - 1
+    for _ in range(MAX_HAVE_BYTES // (LOOSE_CHUNKS >> 3) + 2):
+        giver.chunks[last] = b"x"
+        giver.calls.add_have(giver.content_id, RangeSet.single(last, last + 1), mesh.now)
+        mesh.run(0.1)
+        giver.calls.remove_have(giver.content_id, RangeSet.single(last, last + 1), mesh.now)
+        mesh.run(0.1)
+    giver.have(_0=b"0")
+    mesh.run(1)
+    assert (0, b"0") in getter.got
+    assert_clean(mesh)
 
 
 def test_metadata_of_it_is_denied() -> None:

@@ -1,6 +1,7 @@
 """A large group that forms through one bootstrap peer, lives with loss and churn, is split and heals.
 
-All members come within the join period, each with a ticket that names the first. Then, in order: the time until the
+All members come within the join period, each with a ticket that names the first, and later ones with one that names any
+honest member. Then, in order: the time until the
 ring is right for all, the rest of the settling time, churn, a minute in which traffic is measured, the split and its
 healing.
 """
@@ -15,6 +16,7 @@ from statistics import mean, median
 from typing import Any
 
 from tests.sim.crowd import Crowd, Node
+from tests.sim.inventions import Inventions
 
 CHURN_PERIOD = 600.0
 """Seconds in which the share of `--churn` is replaced."""
@@ -38,7 +40,7 @@ class Setting:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--members", type=int, default=1000)
+    parser.add_argument("--members", "--nodes", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--join-period", type=float, default=10.0, help="seconds in which all come; 0: at once")
     parser.add_argument("--settle-period", type=float, default=120.0, help="seconds from the start")
@@ -63,6 +65,9 @@ def main(arguments: argparse.Namespace) -> None:
 def run(setting: Setting) -> dict[str, Any]:
     crowd = Crowd(setting.seed, setting.loss)
     figures: dict[str, Any] = {"members": setting.members, "seed": setting.seed}
+    if setting.hostile:
+        crowd.invent()
+    inventions = Inventions(crowd) if setting.hostile else None
     _join(crowd, setting)
     figures["ring_right_after_s"] = _until_right(crowd, 0.0)
     figures["join_bytes_per_member"] = round(mean(node.sent_bytes for node in crowd.nodes))
@@ -76,13 +81,13 @@ def run(setting: Setting) -> dict[str, Any]:
         crowd.run(setting.split_period)
         crowd.heal()
         figures["healed_after_s"] = _until_right(crowd, crowd.now)
+    if inventions is not None:
+        figures |= inventions.figures()
     figures["faults"] = len(crowd.faults)
     return figures
 
 
 def _join(crowd: Crowd, setting: Setting) -> None:
-    if setting.hostile:
-        crowd.invent()
     crowd.add()
     for number in range(1, setting.members):
         is_hostile = crowd.rng.random() < setting.hostile
@@ -112,7 +117,10 @@ def _churn(crowd: Crowd, setting: Setting) -> float:
         crowd.run(period)
         gone = crowd.rng.choice([node.number for node in crowd.up() if node.number])
         (crowd.leave if crowd.rng.random() < 0.5 else crowd.crash)(gone)
-        crowd.add(crowd.rng.choice(crowd.up()).number, is_hostile=crowd.rng.random() < setting.hostile)
+        crowd.add(
+            crowd.rng.choice([node.number for node in crowd.up() if not node.is_hostile]),
+            is_hostile=crowd.rng.random() < setting.hostile,
+        )
         if crowd.now >= checked_at + 10.0:
             checked_at = crowd.now
             wrong.append(crowd.ring_errors() / len(crowd.up()))
@@ -127,7 +135,7 @@ def _measure(crowd: Crowd, period: float) -> dict[str, Any]:
     links = [len(node.links) for node in up]
     ratios = sorted(node.group.estimated_member_count / len(up) for node in up if not node.is_hostile)
     known = [node.group.n_members for node in up]
-    figures = {
+    return {
         "control_bytes_per_s": round(mean(rates)),
         "control_bytes_per_s_most": round(max(rates)),
         "links": round(mean(links), 1),
@@ -136,26 +144,16 @@ def _measure(crowd: Crowd, period: float) -> dict[str, Any]:
         "links_of_bootstrap_most": crowd.nodes[0].most_links,
         "known": round(mean(known)),
         "known_most": max(known),
+        "listed_share": _listed(crowd, up),
         "estimate_median": round(median(ratios), 3),
         "estimate_p5_p95": (round(ratios[len(ratios) // 20], 3), round(ratios[-1 - len(ratios) // 20], 3)),
         "estimate_within_20_percent": round(mean(abs(ratio - 1) <= 0.2 for ratio in ratios), 4),
     }
-    if crowd.invented:
-        figures |= _inventions(crowd, up)
-    return figures
 
 
-def _inventions(crowd: Crowd, up: list[Node]) -> dict[str, Any]:
-    """The share of inventions in members' tables, and who has more of them than it has hostile neighbours."""
-    hostile = {node.peer_id for node in up if node.is_hostile}
-    shares, beyond = [], 0
-    for node in up:
-        if not node.is_hostile:
-            members, neighbours = node.group.members(crowd.now), node.group.neighbours
-            shares.append(sum(each.peer_id in crowd.invented for each in members) / max(1, len(members)))
-            beyond += shares[-1] > len(neighbours & hostile) / max(1, len(neighbours))
-    return {
-        "invented_share": round(mean(shares), 3),
-        "invented_share_most": round(max(shares), 3),
-        "invented_beyond_share": beyond,
-    }
+def _listed(crowd: Crowd, up: list[Node]) -> float:
+    """The share of all others that honest members list, on average."""
+    there = {node.peer_id for node in up}
+    honest = [node for node in up if not node.is_hostile]
+    listed = [sum(each.peer_id in there for each in node.group.members(crowd.now)) for node in honest]
+    return round(mean(listed) / max(1, len(up) - 1), 4)

@@ -8,7 +8,7 @@ scavenge  a background transfer beside a foreground one, which then ends: what i
           and where the background was there first: what it takes from a second after the other came, for 19 seconds
 critical  1 Mbit/s of time-critical messages in a session whose bulk fills the line: the 99th percentile of their delay
 
-`--goals` runs each scene as its goal is stated (README, *Congestion control*), instead of on the line of the options.
+`--goals` runs each scene as its goal is stated (docs/figures.md, *UDP*), instead of on the line of the options.
 """
 
 from __future__ import annotations

@@ -215,6 +215,8 @@ class Simulation:
             for member in self.mesh.joined.members
             if not member.is_hostile and member.peer_id not in holders and not holders.keys() & member.links.keys()
         ]
+        if not askers:  # a group so small that everybody is linked with a holder
+            return
         asker, now = self._rng.choice(askers), self.mesh.now
         counts = any(since <= now - HELD_FOR for since in holders.values())
         search = Search(asker, content_id, now, counts)

@@ -218,7 +218,8 @@ class Mesh:
         others |= member.wanted.union(member.links)
         others &= self.up.keys()
         wanted |= set(sorted(others, key=lambda peer: self._latency(member, self.up[peer]))[:6])
-        wanted.add(min(others, key=lambda peer: hashlib.sha256(member.peer_id + peer).digest()))
+        if others:  # in a small group all of them may be wanted already
+            wanted.add(min(others, key=lambda peer: hashlib.sha256(member.peer_id + peer).digest()))
         return wanted - {member.peer_id}
 
     # messages

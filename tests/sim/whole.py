@@ -29,6 +29,7 @@ from swarmd.groups.records import Record, Share, ShareKind
 from swarmd.groups.ring import GroupAddress, by_distance, group_address
 from swarmd.groups.routing.events import Arrived, Routed
 from tests.sim.crowd import WALL, Crowd, Node
+from tests.sim.inventions import Inventions
 from tests.sim.post import Liar, Tally
 from tests.sim.route import Hostile
 
@@ -125,6 +126,7 @@ class Whole:
         self.lacking_shares = Tally()
         self.faulted: Counter[str] = Counter()
         self.ring_wrong: list[float] = []
+        self.inventions: Inventions | None = None
         self._of_route: dict[tuple[int, int], Trip] = {}
 
     # the run
@@ -133,6 +135,7 @@ class Whole:
         plan, crowd = self.plan, self.crowd
         if plan.hostile:
             crowd.invent()
+            self.inventions = Inventions(crowd)
         crowd.add()
         for number in range(1, plan.members):
             crowd.clock.at(number * JOIN_PERIOD / plan.members, self._join, 0)
@@ -256,7 +259,6 @@ class Whole:
         ]
         counted = [trip for trip in self.trips if trip.sender.is_up and (trip.is_right or self._is_up(trip.right))]
         hops = [trip.n_hops for trip in counted if trip.is_right and trip.n_hops is not None]
-        shares = [self._invented_share(node) for node in self._honest()]
         return Result(
             members=plan.members,
             seed=plan.seed,
@@ -276,8 +278,8 @@ class Whole:
             log2_members=round(math.log2(plan.members), 2),
             shares_in_a_minute=self.lacking_shares.share,
             ring_wrong=round(sum(self.ring_wrong) / max(1, len(self.ring_wrong)), 4),
-            invented_share=round(sum(shares) / len(shares), 3),
-            invented_share_most=round(max(shares), 3),
+            invented_share=round(self.inventions.mean, 4) if self.inventions else 0.0,
+            invented_share_most=round(self.inventions.worst, 4) if self.inventions else 0.0,
             faults=dict(Counter(self.crowd.faults) + (Counter() if plan.hostile else self.faulted)),
             caught=dict(self.crowd.caught + (self.faulted if plan.hostile else Counter())),
         )
@@ -304,10 +306,6 @@ class Whole:
                 elif at < node.joined_at <= at + LATE and min(left_at, self.crowd.now) >= node.joined_at + MINUTE:
                     later.add(got_at <= node.joined_at + MINUTE)
         return soon, minute, later, sorted(times) or [0.0]
-
-    def _invented_share(self, node: Node) -> float:
-        members = node.group.members(self.crowd.now)
-        return sum(each.peer_id in self.crowd.invented for each in members) / max(1, len(members))
 
     # the split
 

@@ -120,3 +120,13 @@ def test_idle_files_are_closed(seeder: Store, tmp_path: Path) -> None:
     seeder.close_idle()
     assert not is_open()
     assert chunk_of(source, 1) == filler("file", 2 * CHUNK)[CHUNK:]
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [(0o777, True), (0o703, True), (0o1777, False), (0o775, False)])
+def test_a_state_folder_that_others_may_write_in_is_spoken_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, is_told: bool
+) -> None:
+    tmp_path.chmod(mode)
+    Store.open(tmp_path).close()
+    tmp_path.chmod(0o700)
+    assert (f"chmod 700 {tmp_path}" in caplog.text) == is_told

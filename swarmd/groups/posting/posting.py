@@ -132,6 +132,8 @@ class Posting:
             raise NotAllowed(
                 "only authorised members post here: ask whoever made the group for a ticket that authorises this node"
             )
+        if Right.POST not in authorisation.rights:
+            raise NotAllowed("this node is authorised to share here, not to post: ask for a ticket for both")
         try:
             self._board.check_authorisation(self._identity.peer_id, authorisation)
         except RemoteError as error:
@@ -268,7 +270,9 @@ class Posting:
         """Whether to give it to who could ask elsewhere."""
         is_news = now < held.came_at + NEWS_PERIOD
         if not self._budget.is_left:
-            return is_news and held.n_given < held.n_least
+            is_own = held.post.author == self._identity.peer_id
+            n_least = held.n_least if is_own else self._budget.copies(held.n_least, size)
+            return is_news and held.n_given < n_least
         return not is_news or held.n_given < max(COPIES, COPIES_BYTES // size)
 
     def _receive_part(self, peer: PeerId, part: Part, now: float, wall: float) -> None:
@@ -356,7 +360,8 @@ class Posting:
 
     def _say(self, peer: PeerId, message: messages.Message) -> None:
         data = message.encode()
-        self._budget.spend(len(data))
+        if not isinstance(message, Have):  # which is said in a quiet group, too, where nothing is earned
+            self._budget.spend(len(data))
         self._messages.append((peer, data))
 
 

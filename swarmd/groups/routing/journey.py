@@ -35,6 +35,8 @@ ROUND_PERIOD = 1.0
 AWAITING_PERIOD = 3.0
 """Seconds: the first round of asking after a reply, which mostly comes by itself."""
 ROUND_GROWTH = 1.5
+MAX_GROWTH = 4.0
+"""So that all ways have been tried, and are begun anew, well within `ROUTE_TIMEOUT`."""
 FIRST_WIDTH = 2
 """Ways at once while locating."""
 WIDENING = 2
@@ -190,7 +192,7 @@ class Journey:
 
     def _round_period(self) -> float:
         first = AWAITING_PERIOD if self.stage is Stage.AWAITING else ROUND_PERIOD
-        return first * ROUND_GROWTH**self.n_round
+        return first * min(MAX_GROWTH, ROUND_GROWTH**self.n_round)
 
     def acknowledge(self, n_hops_left: int) -> None:
         self.n_hops = HOP_LIMIT - n_hops_left + 1

@@ -6,9 +6,10 @@ carried, and its sender told so. `messages_to_send` gives each message once, and
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from swarmd.core.ids import ID_BYTES, PeerId
@@ -16,7 +17,8 @@ from swarmd.core.tokenbucket import TokenBucket
 from swarmd.groups import ring
 from swarmd.groups.ring import GroupAddress
 from swarmd.groups.routing.events import Direction, ReceiveMode
-from swarmd.groups.routing.messages import Message
+from swarmd.groups.routing.messages import Message, Question
+from swarmd.groups.routing.silence import Changes, Silence
 
 QUESTIONS_RATE = 60.0
 """A second, from one neighbour. Each costs at most 0.6 ms here (0.1 when it is passed on)."""
@@ -31,6 +33,8 @@ VOLUME_BURST = 2.0 * 1024 * 1024
 CHOICES = 4
 BESIDE = 3
 """Neighbours on each side of the ring, as a group of any size gives them (`groups.topology`)."""
+SETTLED_AFTER = 3.0
+"""Seconds from the first link until those next to this member on the ring are linked, too."""
 
 
 @dataclass(slots=True)
@@ -66,6 +70,10 @@ class Links:
         self._sent_bytes = self._received_bytes = 0
         self._neighbours: dict[PeerId, Neighbour] = {}
         self._peers: dict[GroupAddress, PeerId] = {}
+        self._awake: set[GroupAddress] = set()
+        """Those that are not silent."""
+        self.silence = Silence()
+        self._settled_at = math.inf
         self._gaps: list[int] = []
         """How far up from here each neighbour is, in order: the first and the last are the next on the ring."""
         self._queue: deque[tuple[PeerId, bytes]] = deque()
@@ -90,6 +98,7 @@ class Links:
     def open(self, peer: PeerId, now: float) -> bool:
         """Whether this changes `coverage`."""
         address = ring.group_address(peer)
+        self._settled_at = min(self._settled_at, now + SETTLED_AFTER)
         self._neighbours[peer] = Neighbour(
             address,
             questions=TokenBucket(QUESTIONS_RATE, QUESTIONS_BURST, now),
@@ -97,6 +106,7 @@ class Links:
             volume=TokenBucket(VOLUME_RATE, VOLUME_BURST, now),
         )
         self._peers[address] = peer
+        self._awake.add(address)
         insort(self._gaps, ring.gap(self.own, address))
         return self._recover()
 
@@ -104,6 +114,8 @@ class Links:
         """Whether this changes `coverage`."""
         address = self._neighbours.pop(peer).address
         del self._peers[address]
+        self._awake.discard(address)
+        self.silence.hear(peer)
         del self._gaps[bisect_left(self._gaps, ring.gap(self.own, address))]
         self._queue = deque(item for item in self._queue if item[0] != peer)
         return self._recover()
@@ -115,6 +127,10 @@ class Links:
         if len(self._gaps) < 2 * BESIDE:
             return ring.RING
         return (self._gaps[BESIDE - 1] + ring.RING - self._gaps[-BESIDE]) // (2 * BESIDE)
+
+    def is_settled(self, now: float) -> bool:
+        """Whether this member is no newcomer any more, who does not know yet who is nearer to anything."""
+        return now >= self._settled_at
 
     # whom there is for a target
 
@@ -131,21 +147,45 @@ class Links:
         return [each.address for each in self._neighbours.values() if each.mode is mode]
 
     def by_distance(self, target: GroupAddress) -> list[PeerId]:
-        """All, the nearest to `target` first."""
-        return [self._peers[address] for address in ring.by_distance(target, self._peers)]
+        """All who are not silent, the nearest to `target` first."""
+        return [self._peers[address] for address in ring.by_distance(target, self._open_for(target))]
 
     def nearest(self, target: GroupAddress) -> GroupAddress:
-        """Who is nearest to `target`, this member included."""
-        nearest = ring.nearest(target, self._peers)
+        """Who is nearest to `target` of those who are not silent, this member included."""
+        nearest = ring.nearest(target, self._open_for(target))
         return self.own if nearest is None or ring.is_nearer(target, self.own, nearest) else nearest
 
     def nearer(self, target: GroupAddress) -> list[PeerId]:
-        """Those who are nearer to `target` than this member, the nearest first."""
+        """Those who are nearer to `target` than this member and not silent, the nearest first."""
         own = self.own
-        found = [each for each in self._peers if ring.is_nearer(target, each, own)]
+        found = [each for each in self._open_for(target) if ring.is_nearer(target, each, own)]
         return [self._peers[address] for address in ring.by_distance(target, found)]
 
+    def _open_for(self, target: GroupAddress) -> Collection[GroupAddress]:
+        """Who may be asked: not the silent ones, but whoever stands at the target itself, which nobody else can be.
+        Where most are silent it is this member's own line that is."""
+        if len(self._awake) == len(self._peers) or 2 * len(self._awake) < len(self._peers):
+            return self._peers
+        return {*self._awake, target} if target in self._peers else self._awake
+
     # carrying
+
+    def ask(self, peer: PeerId, question: Question, now: float) -> None:
+        """Something is to come back, from whomever."""
+        if peer in self._neighbours:
+            self.send(peer, question)
+            self.silence.ask(peer, now)
+
+    def hear(self, peer: PeerId, size: int) -> None:
+        """A message of that size has come."""
+        self._received_bytes += size
+        self.silence.hear(peer)
+        self._awake.add(self._neighbours[peer].address)
+
+    def note(self, changes: Changes) -> None:
+        """The silent ones are asked nothing, but for themselves."""
+        self._awake -= {self._neighbours[peer].address for peer in changes.fallen}
+        self._awake |= {self._neighbours[peer].address for peer in changes.excused}
 
     def send(self, peer: PeerId, message: Message) -> None:
         """Nothing happens without a link."""
@@ -157,9 +197,6 @@ class Links:
         self._queue.clear()
         self._sent_bytes += sum(len(data) for _, data in sending)
         return sending
-
-    def count_received(self, size: int) -> None:
-        self._received_bytes += size
 
     def admit(self, peer: PeerId, size: int, now: float) -> bool:
         """Whether a question of that size from `peer` is within its rates."""

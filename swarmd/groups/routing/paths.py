@@ -93,6 +93,15 @@ class Paths:
             self.drop(key)
         return [(key, path.previous) for key, path in gone if path.next == peer and path.previous != peer]
 
+    def fail(self, peer: PeerId, address: GroupAddress) -> list[tuple[bytes, PeerId | None]]:
+        """Forget all that was asked over `peer`, who says nothing any more, but for what is meant for itself, and say
+        whose questions those were."""
+        paths = self._paths.items()
+        gone = [(key, path.previous) for key, path in paths if path.next == peer and path.target != address]
+        for key, _ in gone:
+            self.drop(key)
+        return gone
+
     def expire(self, now: float) -> None:
         for key in [key for key, path in self._paths.items() if path.expires_at <= now]:
             self.drop(key)

@@ -12,13 +12,14 @@ not carried is answered with Failed.
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from swarmd.core.errors import RemoteError
 from swarmd.core.ids import PeerId
 from swarmd.groups import ring
 from swarmd.groups.routing.links import Links, pick_hop
-from swarmd.groups.routing.messages import Answer, Envelope, Failed, Located, Question, Way
+from swarmd.groups.routing.messages import PATH_BYTES, Answer, Envelope, Failed, Locate, Located, Question, Way
 from swarmd.groups.routing.own import Own
 from swarmd.groups.routing.paths import Path, Paths
 from swarmd.groups.routing.receiving import Receiving
@@ -45,6 +46,22 @@ class Relaying:
         for path_id, previous in self._paths.close_link(peer):
             self._fail(path_id, previous, now)
 
+    def next_deadline(self) -> float | None:
+        due_at = self._links.silence.next_deadline()
+        return due_at if due_at < math.inf else None
+
+    def handle_timer(self, now: float) -> None:
+        """Ask those who they are that say nothing; what went to the silent ones goes other ways."""
+        if now < self._links.silence.next_deadline():
+            return
+        changes = self._links.silence.handle_timer(now)
+        for peer in changes.probed:
+            self._links.send(peer, Locate(Way(self._own.secrets.bytes(PATH_BYTES), self._links[peer].address)))
+        self._links.note(changes)
+        for peer in changes.fallen:
+            for path_id, previous in self._paths.fail(peer, self._links[peer].address):
+                self._fail(path_id, previous, now)
+
     def receive_question(self, peer: PeerId, question: Question, size: int, now: float) -> None:
         """From a neighbour, in a message of `size` bytes."""
         way = question.way
@@ -64,7 +81,7 @@ class Relaying:
             return
         self._paths.add(way.path, Path.of(question, peer, hop, now))
         self._links.n_relayed += 1
-        self._links.send(hop, question.onward())
+        self._links.ask(hop, question.onward(), now)
 
     def receive_located(self, peer: PeerId, located: Located, now: float) -> None:
         """RemoteError when `peer` should not have passed it on."""
@@ -113,7 +130,10 @@ class Relaying:
         """Nobody nearer is known here."""
         way = question.way
         if not isinstance(question, Envelope):
-            self._links.send(peer, self._receiving.locate(way, now))
+            if way.target == self._links.own or self._links.is_settled(now):
+                self._links.send(peer, self._receiving.locate(way, now))
+            else:
+                self._refuse(peer, way)
         elif way.target != self._links.own:
             self._refuse(peer, way)
         else:

@@ -49,6 +49,8 @@ from swarmd.identity.noise import KEY_BYTES
 
 MAX_JOURNEYS = 256
 """Messages under way at once: 16 MiB when each is as long as it may be."""
+LAST_ROUND = 3
+"""Rounds, 4.75 s: longer than somebody is a newcomer (`links.SETTLED_AFTER`)."""
 MAX_REMEMBERED = 256
 REMEMBERED_PERIOD = 300.0
 """Seconds: half of what an epoch lasts (`receiving.EPOCH_PERIOD`)."""
@@ -212,13 +214,13 @@ class Sending:
 
     def _last_word(self, journey: Journey) -> Verdict:
         """When every way has ended and there is no further one, what there is must do, but for saying that somebody
-        is not there; nothing at all is asked for twice, unless there is nobody to ask."""
+        is not there; nothing at all is asked for some times (a newcomer has no answer yet), unless there is nobody."""
         if journey.ways and not journey.is_spent:
             return Verdict.OPEN
         if journey.best() is not None:
             return Verdict.OPEN if journey.request.is_exact else Verdict.FOUND
-        is_second = journey.n_round > 0 and not journey.ways
-        return Verdict.SILENT if is_second or not len(self._links) else Verdict.OPEN
+        is_last = journey.n_round >= LAST_ROUND and not journey.ways
+        return Verdict.SILENT if is_last or not len(self._links) else Verdict.OPEN
 
     def _silence(self, journey: Journey) -> RouteResult:
         """What it means that every way has failed."""
@@ -263,7 +265,7 @@ class Sending:
             journey.start_way(way.path, road)
             self._of_way[way.path] = (journey.id, journey.sealed if isinstance(question, Envelope) else None)
             self._paths.add(way.path, Path.of(question, None, road.neighbour, now))
-            self._links.send(road.neighbour, question)
+            self._links.ask(road.neighbour, question, now)
 
     def _question(self, journey: Journey, way: Way) -> Question:
         if journey.stage is Stage.LOCATING:

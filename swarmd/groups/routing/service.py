@@ -156,7 +156,7 @@ class Routing:
 
     def receive(self, peer: PeerId, data: bytes | memoryview, now: float, wall: float) -> None:
         """One message from a neighbour; RemoteError when it breaks the rules."""
-        self._links.count_received(len(data))
+        self._links.hear(peer, len(data))
         message = decode(data)
         match message:
             case Mode():
@@ -183,6 +183,7 @@ class Routing:
             self._hops.next_deadline(),
             self._receiving.next_deadline(),
             self._sending.next_deadline(),
+            self._relaying.next_deadline(),
             self._sweep_at if len(self._paths) else None,
         )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -190,6 +191,7 @@ class Routing:
     def handle_timer(self, now: float, wall: float) -> None:
         self._hops.handle_timer(now)
         self._receiving.handle_timer(now)
+        self._relaying.handle_timer(now)
         self._sending.handle_timer(now)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_PERIOD

@@ -1,4 +1,5 @@
-"""The groups this node is in, their remembered members, and the catalogue records that were held for them.
+"""The groups this node is in, their remembered members, the catalogue records that were held for them, and the numbers
+of those that gave way.
 
 Groupspecs hold join secrets, so no row shows them in its repr. Leaving a group forgets its members and records with it.
 Bounds are the owner's: `groups.membership` and `groups.catalogue` say how many members and records a group may have.
@@ -175,3 +176,34 @@ class RecordsTable:
                 "DELETE FROM records WHERE group_id = ? AND publisher = ? AND name = ?",
                 [(group_id, publisher, name) for publisher, name in keys],
             )
+
+
+class NumbersTable:
+    """What share records that gave way to a bound have left behind: the seq below which nothing comes back, by the
+    digest of publisher and name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, group_id: GroupId, numbers: Iterable[tuple[bytes, int]], most: int) -> None:
+        """Add or replace these, and keep the `most` that were put last. Those of a group that was left are dropped."""
+        with self._database.transaction() as sql:
+            sql.conn.executemany(
+                """INSERT OR REPLACE INTO left_numbers (group_id, key, seq)
+                SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM groups WHERE group_id = ?1)""",
+                [(group_id, key, seq) for key, seq in numbers],
+            )
+            sql.execute(
+                """DELETE FROM left_numbers WHERE group_id = ?1 AND rowid <= (
+                SELECT rowid FROM left_numbers WHERE group_id = ?1 ORDER BY rowid DESC LIMIT 1 OFFSET ?2)""",
+                (group_id, most),
+            )
+
+    def rows(self, group_id: GroupId) -> list[tuple[bytes, int]]:
+        """In the order in which they were put."""
+        return [
+            (key, seq)
+            for key, seq in self._database.query(
+                "SELECT key, seq FROM left_numbers WHERE group_id = ? ORDER BY rowid", (group_id,)
+            )
+        ]

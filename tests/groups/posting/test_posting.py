@@ -179,7 +179,7 @@ def test_who_may_post() -> None:
     for authorisation, told in [
         (None, "ask whoever made the group"),
         (authorised(2), "of another"),
-        (authorised(1, Right.PUBLISH), "of another"),
+        (authorised(1, Right.PUBLISH), "not to post"),
         (authorised(1, expires_at=int(WALL * 1000)), "has expired"),
     ]:
         with pytest.raises(NotAllowed, match=told):

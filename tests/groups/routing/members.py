@@ -75,7 +75,11 @@ class Members:
         return self.settled()
 
     def settled(self) -> Members:
+        """They are no newcomers; the time is 0."""
         self.pump()
+        for each in self.routings:
+            if len(each._links):
+                each._links._settled_at = self.now
         for events in self.events:
             events.clear()
         return self
