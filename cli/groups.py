@@ -130,6 +130,7 @@ def _group_text(group: GroupInfo) -> str:
             f"estimated   {count(group.estimated_members, 'member')}",
             f"address     {group.address}",
             *_refused_lines(group),
+            *(f"note        {escape(note)}" for note in group.notes),
             *_traffic_lines(group),
             "",
             table(
@@ -211,10 +212,13 @@ def _explain(settings: Settings, ticket: str) -> None:
 
 @group_command.command("leave")
 @_group_argument
+@click.option("--delete-data", is_flag=True, help="Also delete what is half fetched in this group alone.")
 @json_option
 @pass_settings
-def leave(settings: Settings, group: str) -> None:
+def leave(settings: Settings, group: str, delete_data: bool) -> None:
     """Leave a group: stop sharing and fetching in it, forget its secret. Files stay."""
     with settings.connect() as client:
-        left = client.call(schema.GROUP_LEAVE, schema.GroupParams(group=group))
+        left = client.call(schema.GROUP_LEAVE, schema.GroupLeaveParams(group=group, delete_data=delete_data))
     settings.emit(left, f"left {group_label(left.group_id, left.name)}")
+    for path in left.left:
+        settings.say(f"{escape(path)} is not complete and stays: delete it, or move it away before you get that again")

@@ -36,6 +36,8 @@ def post_command(settings: Settings, group: str, message: str) -> None:
     with settings.connect() as client:
         posted = client.call(messaging.POST, messaging.PostParams(group=group, text=text, data=data))
     settings.emit(posted, posted.message_id)
+    if posted.warning is not None:
+        settings.say(f"swarm: {posted.warning}")
 
 
 @click.command("listen")

@@ -22,7 +22,7 @@ COMMANDS = {
     "route": ("cli.messages", "Send a message to one member, wherever it is"),
     "dht": ("cli.dht", "Put values into the DHT, and get them"),
     "metrics": ("cli.node", "Print counters for Prometheus"),
-    "peer": ("cli.peers", "Add and list peers"),
+    "peer": ("cli.peers", "Add, remove and list peers"),
     "completion": ("cli.completion", "Print a completion script for your shell"),
 }
 """Name, module that has it (as NAME_command), one line of help; in the order of the help."""

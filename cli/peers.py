@@ -1,4 +1,4 @@
-"""`swarm peer add`, `swarm peer list`: the nodes we are connected to or dial."""
+"""`swarm peer add`, `swarm peer rm`, `swarm peer list`: the nodes we are connected to or dial."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import click
 from cli.context import Settings, json_option, pass_settings
 from cli.wording import duration, short, size, table
 from swarmd.control.records import Peer
-from swarmd.control.schema import PEER_ADD, PEER_LIST, NoParams, PeerAddParams
+from swarmd.control.schema import PEER_ADD, PEER_LIST, PEER_RM, NoParams, PeerAddParams, PeerRmParams
 from swarmd.core.terminal import escape
 
 
 @click.group("peer")
 @json_option
 def peer_command() -> None:
-    """Add and list peers."""
+    """Add, remove and list peers."""
 
 
 @peer_command.command("add")
@@ -26,6 +26,19 @@ def add(settings: Settings, address: str) -> None:
     with settings.connect() as client:
         peer = client.call(PEER_ADD, PeerAddParams(address=address))
     settings.emit(peer, f"{peer.state}: {_who(peer)} at {escape(peer.address)}")
+    if settings.is_watched:
+        settings.say(f"It is remembered, and called again when it is gone; `swarm peer rm {address}` ends that.")
+
+
+@peer_command.command("rm")
+@click.argument("address", metavar="HOST:PORT")
+@json_option
+@pass_settings
+def remove(settings: Settings, address: str) -> None:
+    """Forget a node that was added: it is not dialled any more. A connection that stands goes on."""
+    with settings.connect() as client:
+        removed = client.call(PEER_RM, PeerRmParams(address=address))
+    settings.emit(removed, f"not called any more: {', '.join(map(escape, removed.addresses))}")
 
 
 @peer_command.command("list")

@@ -100,6 +100,12 @@ class Post(Result, frozen=True, kw_only=True):
     data: bytes | None
 
 
+class PostMade(Post, frozen=True, kw_only=True):
+    """`post`. warning: why members will probably not hear of it: clocks differ."""
+
+    warning: str | None = None
+
+
 class Posts(Result, frozen=True, kw_only=True):
     """`posts`."""
 
@@ -142,7 +148,7 @@ class Routed(Result, frozen=True, kw_only=True):
     data: bytes | None
 
 
-POST = Method("post", PostParams, Post)
+POST = Method("post", PostParams, PostMade)
 POSTS = Method("posts", PostsParams, Posts)
 SEND = Method("send", SendParams, Sent)
 ROUTE = Method("route", RouteParams, Routed)

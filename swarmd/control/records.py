@@ -287,7 +287,7 @@ class GroupInfo(Group, frozen=True, kw_only=True):
     addresses it is nearest to among its neighbours. traffic: by `replication`, `posting`, `routing`,
     `providers`. refused: how many catalogue records of members were not taken since the start, by why: `quota` (of one
     publisher), `full`, `expired`, `rolled_back`, `false` (forged or broken). refused_of: of whom most were beyond a
-    bound."""
+    bound. notes: what its user should know, as that clocks differ."""
 
     restrict_post: bool
     address: str
@@ -299,6 +299,7 @@ class GroupInfo(Group, frozen=True, kw_only=True):
     traffic: dict[str, Traffic]
     refused: dict[str, int] = {}
     refused_of: dict[str, int] = {}
+    notes: list[str] = []
 
 
 class GroupCreated(Group, frozen=True, kw_only=True):
@@ -351,10 +352,11 @@ class Met(Result, frozen=True, kw_only=True):
 
 
 class GroupLeft(Result, frozen=True, kw_only=True):
-    """`group.leave`."""
+    """`group.leave`. left: paths of what was half fetched in it alone, and stays on the disk."""
 
     group_id: str
     name: str | None
+    left: list[str] = []
 
 
 # --- peers ------------------------------------------------------------------------------------------------
@@ -376,6 +378,12 @@ class Peer(Result, frozen=True, kw_only=True):
     rtt_s: float | None = None
     redial_s: float | None = None
     error: str | None = None
+
+
+class PeerRemoved(Result, frozen=True, kw_only=True):
+    """`peer.rm`: the addresses that are called no more."""
+
+    addresses: list[str]
 
 
 class Peers(Result, frozen=True, kw_only=True):

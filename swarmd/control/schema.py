@@ -51,6 +51,7 @@ from swarmd.control.records import (
     Notice,
     Order,
     Peer,
+    PeerRemoved,
     Peers,
     Removed,
     Result,
@@ -99,6 +100,7 @@ __all__ = [
     "Order",
     "Params",
     "Peer",
+    "PeerRemoved",
     "Peers",
     "Removed",
     "Result",
@@ -252,12 +254,19 @@ class RmParams(Params, frozen=True, kw_only=True):
 
 
 class GroupParams(Params, frozen=True, kw_only=True):
-    """`group.show`, `group.members`, `group.leave`: a reference. Errors: not_found.
+    """`group.show`, `group.members`: a reference. Errors: not_found."""
 
-    `leave` stops sharing and fetching in the group and forgets its secret; files stay.
+    group: Text
+
+
+class GroupLeaveParams(Params, frozen=True, kw_only=True):
+    """`group.leave`: stops sharing and fetching in the group and forgets its secret. Errors: not_found.
+
+    Files stay; delete_data: but for what is half fetched in this group alone.
     """
 
     group: Text
+    delete_data: bool = False
 
 
 class GroupCreateParams(Params, frozen=True, kw_only=True):
@@ -338,6 +347,16 @@ class PeerAddParams(Params, frozen=True, kw_only=True):
     address: Text
 
 
+class PeerRmParams(Params, frozen=True, kw_only=True):
+    """`peer.rm`: forget HOST:PORT as `peer.add` remembers it, all addresses of a name. A session that stands goes on.
+
+    Errors: invalid (address); not_found (it is not remembered, or there is no such name); unreachable (the name cannot
+    be looked up); not_allowed (it is in the configuration).
+    """
+
+    address: Text
+
+
 # --- events -----------------------------------------------------------------------------------------------
 
 
@@ -397,8 +416,9 @@ GROUP_SHOW = Method("group.show", GroupParams, GroupInfo)
 GROUP_MEMBERS = Method("group.members", GroupParams, Members)
 GROUP_INVITE = Method("group.invite", GroupInviteParams, Invitation)
 GROUP_MEET = Method("group.meet", GroupMeetParams, Met)
-GROUP_LEAVE = Method("group.leave", GroupParams, GroupLeft)
+GROUP_LEAVE = Method("group.leave", GroupLeaveParams, GroupLeft)
 PEER_ADD = Method("peer.add", PeerAddParams, Peer)
+PEER_RM = Method("peer.rm", PeerRmParams, PeerRemoved)
 PEER_LIST = Method("peer.list", NoParams, Peers)
 SUBSCRIBE = Method("subscribe", SubscribeParams, Subscribed)
 METRICS = Method("metrics", NoParams, Metrics)
@@ -410,7 +430,7 @@ METHODS: dict[str, Method[Any, Any]] = {
         *(SHARE, UNSHARE, LS),
         *(GET, WAIT, READ, TRANSFERS, PAUSE, RESUME, RM),
         *(GROUP_CREATE, GROUP_JOIN, GROUP_LIST, GROUP_SHOW, GROUP_MEMBERS, GROUP_INVITE, GROUP_MEET, GROUP_LEAVE),
-        *(PEER_ADD, PEER_LIST, SUBSCRIBE, METRICS),
+        *(PEER_ADD, PEER_RM, PEER_LIST, SUBSCRIBE, METRICS),
         *messaging.METHODS,
         *values.METHODS,
         *dht.METHODS,

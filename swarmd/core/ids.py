@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Self
+from typing import ClassVar, Self
 
 from swarmd.core.errors import InvalidArgument
 
@@ -29,6 +29,8 @@ class Id(bytes):
     """32 bytes that name something. ValueError for any other length."""
 
     __slots__ = ()
+    _NAME: ClassVar[str] = "ID"
+    """What users call it."""
 
     def __new__(cls, value: bytes | bytearray | memoryview) -> Self:
         self = super().__new__(cls, value)
@@ -40,14 +42,14 @@ class Id(bytes):
     def parse(cls, text: str) -> Self:
         """The id that `text` (52 base32 letters) names; InvalidArgument when it names none."""
         if len(text) != TEXT_LETTERS or not text.isascii():
-            raise InvalidArgument(f"not a {cls.__name__}: it takes {TEXT_LETTERS} letters of base32 (a-z, 2-7)")
+            raise InvalidArgument(f"not a {cls._NAME}: it takes {TEXT_LETTERS} letters of base32 (a-z, 2-7)")
         try:
             value = base64.b32decode(text.upper() + "=" * 4)
         except binascii.Error:
-            raise InvalidArgument(f"not a {cls.__name__}: base32 has only the letters a-z and 2-7") from None
+            raise InvalidArgument(f"not a {cls._NAME}: base32 has only the letters a-z and 2-7") from None
         parsed = cls(value)
         if str(parsed) != text.lower():
-            raise InvalidArgument(f"not a {cls.__name__}: the last letter is mistyped")
+            raise InvalidArgument(f"not a {cls._NAME}: the last letter is mistyped")
         return parsed
 
     @property
@@ -67,15 +69,18 @@ class PeerId(Id):
     """SHA-256 of a node's certificate."""
 
     __slots__ = ()
+    _NAME = "peer ID"
 
 
 class GroupId(Id):
     """SHA-256 of a groupspec's identity part."""
 
     __slots__ = ()
+    _NAME = "group ID"
 
 
 class ContentId(Id):
     """BLAKE3 of a manifest's root."""
 
     __slots__ = ()
+    _NAME = "content ID"

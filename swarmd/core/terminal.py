@@ -16,6 +16,10 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS = "\u200c\u200d"
 """Zero-width joiner and non-joiner: Persian, Indic scripts and emoji need them, and they move nothing."""
 
+_FIRST_BYTE = 0xDC00
+_BYTES = frozenset(map(chr, range(_FIRST_BYTE + 0x80, _FIRST_BYTE + 0x100)))
+"""How Python writes a byte of a file name that is not UTF-8 (`surrogateescape`): shown as the byte that it is."""
+
 
 def escape(text: str) -> str:
     """`text` with everything that is not plainly visible written out."""
@@ -27,4 +31,6 @@ def escape(text: str) -> str:
 def _escaped(character: str) -> str:
     if character in _JOINERS or unicodedata.category(character) not in _HIDDEN_CATEGORIES:
         return character
+    if character in _BYTES:
+        return f"\\x{ord(character) - _FIRST_BYTE:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")

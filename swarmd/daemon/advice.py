@@ -1,5 +1,5 @@
-"""What somebody who joins a group is told beside that it has worked: that it is perhaps another one than they think, or
-that the ticket's authorisation does less than they expect."""
+"""What somebody who joins a group or posts in it is told beside that it has worked: that it is perhaps another one than
+they think, that the ticket's authorisation does less than they expect, or that members' clocks differ."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from swarmd.core.ids import PeerId
 from swarmd.groups.authorisation import Authorisation, Right
 from swarmd.groups.groupspec import GroupSpec
+from swarmd.groups.posting.clocks import Misdated
 
 _RIGHTS = ((Right.PUBLISH, "share", "--publisher"), (Right.POST, "post", "--poster"))
 
@@ -35,3 +36,23 @@ def of_authorisation(given: Authorisation, own: PeerId, former: Authorisation | 
         f"this authorisation takes the place of one that let this node {verb} here as well; for both ask for the ticket"
         f" of `swarm group invite {options}`"
     )
+
+
+def wrong_clock(misdated: Misdated, name: str) -> str:
+    """Whose clock is wrong is not known; where most neighbours agree, it is probably this one's."""
+    side = "ahead of" if misdated.ahead > 0 else "behind"
+    is_ours = misdated.n_givers > 1 and 2 * misdated.n_givers > misdated.n_links
+    where = "the clock here is probably wrong: set it" if is_ours else "set the clock that is wrong, here or there"
+    return (
+        f"group {name}: the clocks of {misdated.n_givers} of {misdated.n_links} neighbours are"
+        f" {_span(abs(misdated.ahead))} {side} this machine's, so their posts are dropped here and ours there; {where}"
+        " (`timedatectl` shows it)"
+    )
+
+
+def _span(seconds: float) -> str:
+    """About how long: what is told of clocks is a post's age at least from the truth."""
+    for size, unit in ((86_400, "days"), (3600, "h")):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return f"about {seconds / 60:.0f} min"

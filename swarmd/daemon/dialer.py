@@ -125,10 +125,16 @@ class Dialer:
         """Call this address from now on whenever no session with who answers there stands."""
         if address not in self._named:
             if len(self._named) >= MAX_NAMED:
-                raise LocalError(f"more than {MAX_NAMED} named addresses: remove some from the configuration")
+                raise LocalError(
+                    f"more than {MAX_NAMED} named addresses: remove some (`swarm peer rm`, and in the configuration)"
+                )
             backoff = Backoff(_FIRST_PERIOD, _LONGEST_PERIOD, self._rng)
             rests = Backoff(_REST_PERIOD, _LONGEST_REST_PERIOD, self._rng)
             self._named[address] = Named(address, backoff, rests)
+
+    def unname(self, address: Address) -> None:
+        """Call it no more, but for the attempt that is under way."""
+        self._named.pop(address, None)
 
     def named(self) -> list[Named]:
         return list(self._named.values())

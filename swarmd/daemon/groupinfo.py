@@ -57,6 +57,7 @@ class GroupInfo:
             traffic=self.traffic(membership),
             refused=refused(machine.catalogue),
             refused_of={str(peer): count for peer, count in machine.catalogue.refused.most_common(_REFUSED_SHOWN)},
+            notes=[note] if (note := node.messaging.clock_note(group)) is not None else [],
         )
 
     def _neighbour(self, info: NeighbourInfo) -> records.Neighbour:

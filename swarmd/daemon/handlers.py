@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from swarmd import __version__
 from swarmd.control import dispatch, records, schema
 from swarmd.control.dispatch import Caller, bind
 from swarmd.core.addresses import Address
-from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed
+from swarmd.core.errors import InvalidArgument, NoPeers, NotAllowed, NotFound, Unreachable
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.handlers_dht import DhtHandlers
 from swarmd.daemon.handlers_meeting import MeetingHandlers
@@ -72,6 +72,7 @@ class Handlers:
                 bind(schema.GROUP_INVITE, self.group_invite),
                 bind(schema.GROUP_LEAVE, self.group_leave),
                 bind(schema.PEER_ADD, self.peer_add),
+                bind(schema.PEER_RM, self.peer_rm),
                 bind(schema.PEER_LIST, self.peer_list),
                 *self._transfers.table(),
                 *self._meeting.table(),
@@ -170,15 +171,15 @@ class Handlers:
         ticket = memberships.invitation(group, _authorised(params), params.valid_s)
         return records.Invitation(ticket=ticket.text(), group_id=str(group), name=memberships.name(group))
 
-    async def group_leave(self, params: schema.GroupParams, caller: Caller) -> records.GroupLeft:
+    async def group_leave(self, params: schema.GroupLeaveParams, caller: Caller) -> records.GroupLeft:
         node = self._node
         group = node.memberships.find(params.group)
         name, report = node.memberships.name(group), node.reports.group(group)
-        await node.transfers.leave_group(group)
+        left = await node.transfers.leave_group(group, delete_data=params.delete_data)
         node.serving.leave_group(group)
         await node.memberships.leave(group)
         node.reports.group_left(report)
-        return records.GroupLeft(group_id=str(group), name=name)
+        return records.GroupLeft(group_id=str(group), name=name, left=left)
 
     # Peers ------------------------------------------------------------------------------------------------------
 
@@ -186,7 +187,13 @@ class Handlers:
         """The first attempt is awaited until a group is joined with whoever answers, or none is."""
         node = self._node
         place = HostPort.parse(params.address)
-        peer = await first_to_answer(await addresses_of(place), self._dial)
+        addresses = await addresses_of(place)
+        try:
+            peer = await first_to_answer(addresses, self._dial)
+        except Unreachable as error:
+            raise Unreachable(
+                f"{error}; it is remembered, and called again: `swarm peer rm {place}` ends that"
+            ) from None
         connection = node.peers.connection(peer)
         if connection is not None:
             with suppress(TimeoutError):
@@ -204,6 +211,20 @@ class Handlers:
         await node.ledger.run(lambda: node.store.addresses.put(AddressRow(str(address), None, 0.0)))
         node.dialer.name(address)
         return await node.dialer.dial_named(address)
+
+    async def peer_rm(self, params: schema.PeerRmParams, caller: Caller) -> records.PeerRemoved:
+        node = self._node
+        place = HostPort.parse(params.address)
+        if place in node.config.discovery.bootstrap:
+            raise NotAllowed(f"{place} is a bootstrap peer: remove it from the configuration (`swarmd --bootstrap`)")
+        removed = []
+        for address in await addresses_of(place):
+            if await node.ledger.run(partial(node.store.addresses.delete, str(address))):
+                node.dialer.unname(address)
+                removed.append(str(address))
+        if not removed:
+            raise NotFound(f"{place} is not remembered: `swarm peer list` shows what is called")
+        return records.PeerRemoved(addresses=removed)
 
     async def peer_list(self, params: schema.NoParams, caller: Caller) -> records.Peers:
         return self._node.reports.peers()

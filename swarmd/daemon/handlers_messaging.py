@@ -26,7 +26,7 @@ class MessagingHandlers:
             bind(schema.RECEIVE, self.receive),
         ]
 
-    async def post(self, params: schema.PostParams, caller: Caller) -> schema.Post:
+    async def post(self, params: schema.PostParams, caller: Caller) -> schema.PostMade:
         return self._node.messaging.post(self._node.memberships.find(params.group), message_of(params))
 
     async def posts(self, params: schema.PostsParams, caller: Caller) -> schema.Posts:

@@ -23,6 +23,7 @@ from swarmd.core.errors import (
 )
 from swarmd.core.ids import TEXT_LETTERS, ContentId, GroupId
 from swarmd.daemon.transfer import Transfer, TransferState
+from swarmd.groups.records import Record
 from swarmd.groups.tickets import GroupTicket, ObjectTicket, is_ticket, parse_ticket
 from swarmd.store.entries import EntryKind
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from swarmd.daemon.node import Node
 
 _PROGRESS_PERIOD = 0.5
+_MAX_SHOWN, _SHOWN = 64, 16  # characters of what may be a ticket; a content ID has 52
+_MAX_LISTED = 8  # shares of one name, in a message
 
 
 class TransferHandlers:
@@ -149,10 +152,9 @@ class TransferHandlers:
             found = memberships.find_shares(group, content_id=content_id)
         if not found:
             where = "this group" if group is not None else "any group of this node"
-            raise NotFound(f"nothing named {reference!r} is shared in {where}: `swarm ls` shows what is")
+            raise NotFound(f"nothing named {_shown(reference)} is shared in {where}: `swarm ls` shows what is")
         if len({record.share.content_id for record in found}) > 1:
-            listed = ", ".join(f"{record.share.content_id} by {record.publisher.short}" for record in found)
-            raise Conflict(f"{reference!r} is shared {len(found)} times; say which by its content ID: {listed}")
+            raise _ambiguous(reference, [(record, memberships.name(record.group_id)) for record in found])
         share = found[0].share
         return list(dict.fromkeys(record.group_id for record in found)), share.content_id, share.name
 
@@ -164,6 +166,8 @@ class TransferHandlers:
             raise transfer.error
         if transfer.state is TransferState.DONE:
             return
+        if transfer.is_left:
+            raise NotFound(f"transfer {transfer.id} was removed: this node has left its group")
         if not self._node.transfers.has(transfer):
             raise Incomplete(f"transfer {transfer.id} was removed")
         if transfer.standing is not None:
@@ -215,6 +219,25 @@ def _content_id(reference: str) -> ContentId | None:
         return ContentId.parse(reference) if len(reference) == TEXT_LETTERS else None
     except InvalidArgument:
         return None
+
+
+def _shown(reference: str) -> str:
+    """Not whole where it may be a ticket without its beginning, which is a secret: long, only letters and digits."""
+    if len(reference) <= _MAX_SHOWN or not reference.strip().isalnum():
+        return repr(reference)
+    return f"{reference[:_SHOWN]!r}... ({len(reference)} characters; a ticket begins with 'swarm:')"
+
+
+def _ambiguous(reference: str, found: list[tuple[Record, str | None]]) -> Conflict:
+    """Several objects have that name: where each is, and how to say which."""
+    listed = ", ".join(
+        f"{record.share.content_id} by {record.publisher.short} in group {name or record.group_id.short}"
+        for record, name in found[:_MAX_LISTED]
+    )
+    more = f" and {len(found) - _MAX_LISTED} more" if len(found) > _MAX_LISTED else ""
+    has_groups = len({record.group_id for record, _ in found}) > 1
+    how = "its group (--group G) or its content ID" if has_groups else "its content ID"
+    return Conflict(f"{reference!r} is shared {len(found)} times; say which by {how}: {listed}{more}")
 
 
 def _hint_for_room(transfer: Transfer, error: LocalError) -> str:

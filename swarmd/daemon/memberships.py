@@ -207,7 +207,7 @@ class Memberships:
         authorisation = None
         for peer, rights in authorised.items():
             if membership.authority is None:
-                raise NotAllowed("this node does not hold the key that authorises publishers in this group")
+                raise NotAllowed("this node cannot authorise anybody in this group: only the node that made it can")
             expires_at = NEVER if valid_period is None else int((self._clock.wall() + valid_period) * 1000)
             authorisation = membership.authority.authorise(group, peer, rights, expires_at)
         return GroupTicket(membership.spec, self.own_contacts(), authorisation)

@@ -15,14 +15,18 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from swarmd.control import messaging as records
 from swarmd.control.events import EventHub
-from swarmd.control.records import Coverage
+from swarmd.control.records import Coverage, Notice
 from swarmd.core.clock import Clock
 from swarmd.core.errors import InvalidArgument, LocalError, NoPeers, NotAllowed, NotFound, TimedOut
 from swarmd.core.ids import GroupId, PeerId
+from swarmd.daemon.advice import wrong_clock
 from swarmd.daemon.memberships import Memberships
 from swarmd.groups.group import Group
+from swarmd.groups.posting.clocks import Misdated
 from swarmd.groups.posting.post import Post, Posted
 from swarmd.groups.posting.posting import Posting
 from swarmd.groups.ring import GroupAddress, group_address
@@ -54,11 +58,21 @@ class Messaging:
 
     # Commands ---------------------------------------------------------------------------------------------------
 
-    def post(self, group: GroupId, message: bytes) -> records.Post:
+    def post(self, group: GroupId, message: bytes) -> records.PostMade:
         now, wall = self._clock.monotonic(), self._clock.wall()
         authorisation = self._memberships.get(group).authorisation
         post = self._with(group, lambda machine: _posting(machine).post(message, now, wall, authorisation))
-        return self._post(group, post)
+        return records.PostMade(**msgspec.structs.asdict(self._post(group, post)), warning=self.clock_note(group))
+
+    def clock_note(self, group: GroupId) -> str | None:
+        """That posts are dropped since clocks differ, if it is so."""
+        posting = self._memberships.get(group).group.posting
+        misdated = None if posting is None else posting.misdated(self._clock.monotonic())
+        return None if misdated is None else wrong_clock(misdated, self._memberships.name(group) or group.short)
+
+    def notes(self) -> list[str]:
+        """What the user is to know of any group's messages."""
+        return [note for group in self._memberships.all() if (note := self.clock_note(group)) is not None]
 
     def posts(self, group: GroupId) -> list[records.Post]:
         """Of the last minutes, oldest first."""
@@ -147,6 +161,9 @@ class Messaging:
             case Posted(post):
                 if self._hub.is_heard("posts"):
                     self._hub.publish("posts", "posted", self._post(group, post))
+            case Misdated() if (note := self.clock_note(group)) is not None:
+                log.warning("%s", note)
+                self._hub.publish("daemon", "warning", Notice(text=note))
             case Delivered():
                 self._publish(group, "sent", event.message, event.from_peer, event.destination, event.from_local, None)
             case Arrived():

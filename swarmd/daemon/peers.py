@@ -337,6 +337,7 @@ class Peers:
     def _retire(self, old: Connection) -> None:
         """Another session takes its place: its groups are told now, for its own end comes too late."""
         self._unlink(old)
+        log.info("peer %s at %s: a newer session takes the place of this one", old.peer.short, old.link.remote)
         old.link.close(CloseReason.DUPLICATE, "a newer session is kept")
 
     # Ends -------------------------------------------------------------------------------------------------------

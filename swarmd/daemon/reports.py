@@ -80,7 +80,7 @@ class Reports:
             download_limit=limits.download.value,
             upload_limit=limits.upload.value,
             active=[self.transfer(transfer) for transfer in transfers if transfer.state is not TransferState.DONE],
-            notes=[*node.notes, *([lan] if lan else []), *node.serving.notes],
+            notes=[*node.notes, *([lan] if lan else []), *node.serving.notes, *node.messaging.notes()],
             background=sorted(map(str, node.background_groups)),
             yielding=sum(connection.link.session.is_background for connection in node.peers.connections()),
             dht=dht_glance(node.dht),

@@ -85,6 +85,8 @@ class Transfer:
         self._stands = Stands()
         self.is_paused = download.row.paused
         self.is_temporary = False
+        self.is_left = False
+        """Whether it was removed because this node has left its group."""
         self.reused_bytes = 0
         self.moved_at = exchange.now
         """When something last arrived, or it began."""

@@ -177,13 +177,15 @@ class Transfers:
         left = path if was_done else path + ".part"
         return left if await self._slow.run(lambda: os.path.lexists(left)) else None
 
-    async def leave_group(self, group: GroupId) -> None:
-        """Nothing is fetched in this group any more; what was written stays."""
+    async def leave_group(self, group: GroupId, *, delete_data: bool) -> list[str]:
+        """Nothing is fetched in this group any more. The paths of what is half fetched in it alone, and stays."""
+        left = []
         for transfer in [each for each in self._transfers.values() if group in each.groups and each.is_active]:
             if len(transfer.groups) > 1:
                 await transfer.leave_group(group)
-            else:
-                await self.remove(transfer, delete_data=False)
+            elif transfer.is_active:  # it may have come to its end meanwhile
+                left.append(await self._remove_left(transfer, delete_data))
+        return [path for path in left if path is not None]
 
     # From the exchange ------------------------------------------------------------------------------------------
     # It may have had something to tell of a transfer that is being removed: nobody waits for that.
@@ -227,6 +229,15 @@ class Transfers:
             self._serving.remember(group, source)
 
     # Inside -----------------------------------------------------------------------------------------------------
+
+    async def _remove_left(self, transfer: Transfer, delete_data: bool) -> str | None:
+        """One whose only group is left; the path that stays."""
+        transfer.is_left = True
+        try:
+            return await self.remove(transfer, delete_data)
+        except LocalError:
+            transfer.is_left = False
+            raise
 
     async def _discard_left(self, transfer_id: str) -> None:
         """What a stream of the last run has left behind; it can wait until there is room for forgetting it."""

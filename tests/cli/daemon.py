@@ -67,7 +67,7 @@ GROUP_INFO = records.GroupInfo(
     ],
     traffic={"replication": TRAFFIC},
 )
-POST = messaging.Post(
+POST = messaging.PostMade(
     group_id=GROUP_ID,
     group_name="films",
     message_id="e" * 64,
@@ -188,6 +188,7 @@ _ANSWERS: dict[schema.Method[Any, Any], records.Result] = {
     schema.GROUP_INVITE: records.Invitation(ticket=TICKET, group_id=GROUP_ID, name="films"),
     schema.GROUP_LEAVE: records.GroupLeft(group_id=GROUP_ID, name="films"),
     schema.PEER_ADD: peer(7450),
+    schema.PEER_RM: records.PeerRemoved(addresses=["192.0.2.1:7450"]),
     schema.PEER_LIST: records.Peers(peers=[peer(7450)]),
     schema.METRICS: records.Metrics(text="# TYPE swarmd_sessions gauge\nswarmd_sessions 2\n"),
     messaging.POST: POST,

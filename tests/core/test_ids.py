@@ -39,7 +39,7 @@ def test_another_length_is_no_id(length: int) -> None:
     ["", "a" * 51, "a" * 53, "a" * 51 + "=", "a" * 51 + "0", "a" * 51 + "b", "a" * 51 + "é", " " + "a" * 51],
 )
 def test_text_that_names_nothing_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="not a PeerId"):
+    with pytest.raises(InvalidArgument, match="not a peer ID"):
         PeerId.parse(text)
 
 

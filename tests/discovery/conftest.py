@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.leftovers import remove_namespaces
+
 ANN, BOB = f"swarmd-ann-{os.getpid()}", f"swarmd-bob-{os.getpid()}"
 
 
@@ -22,6 +24,7 @@ def reason_not_to() -> str | None:
         return "making network namespaces needs root"
     if not shutil.which("ip"):
         return "ip (iproute2) is not installed"
+    remove_namespaces()
     made = subprocess.run(["ip", "netns", "add", ANN], capture_output=True, text=True, check=False)
     if made.returncode:
         return f"no network namespaces here: {made.stderr.strip()}"

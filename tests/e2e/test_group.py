@@ -6,11 +6,14 @@ left while something is fetched in them.
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.farm import MIB, Farm, join, wait_for_members, wait_for_progress, wait_for_share
-from tests.e2e.nodes import Node
+from tests.e2e.nodes import Node, outcome
 
 MEMBERS = 6
 NAME = "crowd"
@@ -87,14 +90,29 @@ def wait_until_done(getter: Node, transfer: str, path: Path) -> None:
     assert (getter.downloads / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_group_is_left_by_who_fetches_in_it(farm: Farm) -> None:
+@pytest.mark.parametrize("option", [(), ("--delete-data",)])
+def test_a_group_is_left_by_who_fetches_in_it(farm: Farm, option: tuple[str, ...]) -> None:
     giver, getter, files, transfers = two_fetches(farm)
-    getter.call("group.leave", group="films")
+    giver.signal(signal.SIGSTOP)  # it is under way for as long as this takes
+    waiting = getter.popen("--json", "get", "films", "-o", getter.downloads)
+    assert waiting.stdout is not None
+    assert transfers["films"] in waiting.stdout.readline(), "it waits"
+    left = getter.json("group", "leave", "films", *option)
+    part = getter.downloads / "films.part"
+    assert left["left"] == ([] if option else [str(part)])
+    assert part.exists() == (not option)
+    giver.signal(signal.SIGCONT)
+    code, out, said = outcome(waiting)
+    assert (code, "was removed: this node has left its group" in out + said) == (4, True), out + said
     assert [each["id"] for each in getter.call("transfers")["transfers"]] == [transfers["music"]]
     wait_until_done(getter, transfers["music"], files["music"])
-    assert not (getter.downloads / "films").exists()
     assert giver.call("group.show", group="music")["connected"] == 1, "nobody was at fault"
     wait_for_members(giver, "films", 0)
+    getter.swarm("group", "join", giver.call("group.invite", group="films")["ticket"])
+    wait_for_share(getter, "films")
+    part.unlink(missing_ok=True)
+    getter.swarm("get", "films", "-o", getter.downloads)
+    assert (getter.downloads / "films").read_bytes() == files["films"].read_bytes()
 
 
 def test_a_group_is_left_by_who_gives_in_it(farm: Farm) -> None:
@@ -108,6 +126,23 @@ def test_a_group_is_left_by_who_gives_in_it(farm: Farm) -> None:
     giver.call("group.join", ticket=ticket)
     giver.call("share", path=str(files["films"]), group="films", name="films")
     wait_until_done(getter, transfers["films"], files["films"])
+
+
+def test_one_name_in_two_groups(farm: Farm) -> None:
+    (node,) = farm.start()
+    for group in ("films", "music"):
+        node.call("group.create", name=group)
+        node.call("share", path=str(farm.file(group, 100)), group=group, name="news")
+    code, said = node.error("get", "news", "-o", node.downloads)
+    assert (code, "say which by its group (--group G) or its content ID" in said) == (1, True), said
+    assert "in group films" in said
+    assert "in group music" in said
+    secret = node.call("group.invite", group="films")["ticket"].removeprefix("swarm:")
+    code, said = node.error("get", secret)
+    assert (code, secret[:40] in said, "a ticket begins with 'swarm:'" in said) == (4, False, True), said
+    code, said = node.error("group", "invite", "films", "--poster", "me")
+    assert (code, "not a peer ID" in said) == (2, True), said
+    node.swarm("get", "news", "--group", "music", "-o", node.downloads)
 
 
 def test_who_joins_is_warned_of_what_may_not_be_meant(farm: Farm) -> None:

@@ -12,6 +12,7 @@ from swarmd.groups.tickets import GroupTicket, parse_ticket
 from tests.e2e.farm import MIB, Farm, wait_for_members, wait_for_share
 from tests.e2e.nodes import Node, start_all
 from tests.e2e.privileges import needs
+from tests.leftovers import remove_namespaces
 
 ANN, BOB = f"swarmd-e2e-ann-{os.getpid()}", f"swarmd-e2e-bob-{os.getpid()}"
 pytestmark = [needs("ip"), pytest.mark.root]
@@ -24,6 +25,7 @@ def ip(words: str) -> None:
 @pytest.fixture
 def cable() -> Iterator[None]:
     """Both ends up, with an address each."""
+    remove_namespaces()
     if subprocess.run(["ip", "netns", "add", ANN], capture_output=True, check=False).returncode:
         pytest.skip("no network namespaces here")
     try:

@@ -56,6 +56,14 @@ def test_names_that_lead_nowhere(farm: Farm) -> None:
         assert "Error" not in said, "no exception's name"
     code, said = node.error("peer", "add", "localhost:1")
     assert (code, "127.0.0.1:1: Connection refused" in said) == (6, True), said
+    assert "it is remembered, and called again: `swarm peer rm localhost:1`" in said
+    assert "127.0.0.1:1" in node.json("peer", "rm", "localhost:1")["addresses"]
+    assert node.json("peer", "list") == {"peers": []}
+    code, said = node.error("peer", "rm", "127.0.0.1:1")
+    assert (code, "is not remembered" in said) == (4, True), said
+    node.stop()
+    node.start()
+    assert node.json("peer", "list") == {"peers": []}
 
 
 @pytest.mark.parametrize(

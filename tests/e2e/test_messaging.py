@@ -17,7 +17,7 @@ from swarmd.control.messaging import Message
 from swarmd.control.netgroup import content_of
 from tests.e2e.control import CallError
 from tests.e2e.farm import Farm, wait_for_members
-from tests.e2e.nodes import Node, clean_environ
+from tests.e2e.nodes import Node, clean_environ, start_all
 
 ROOT = Path(__file__).parents[2]
 NAME = "chat"
@@ -60,6 +60,26 @@ def test_who_comes_late_hears_of_the_last_minutes(farm: Farm) -> None:
             control.wait_for("posts", "posted")
             posts = control.call("posts", group=NAME)["posts"]
         assert [post["text"] for post in posts] == ["while you were away"]
+
+
+def test_members_are_told_that_their_clocks_differ(farm: Farm) -> None:
+    (farm.folder / "sitecustomize.py").write_text(
+        "import time\nright = time.time\ntime.time = lambda: right() + 10800\n"
+    )
+    good, early = farm.node(), farm.node(prefix=("env", f"PYTHONPATH={farm.folder}"))
+    start_all(good, early)
+    early.call("group.join", ticket=good.call("group.create", name=NAME, posting=True)["ticket"])
+    wait_for_members(good, NAME, 1)
+    wait_for_members(early, NAME, 1)
+    for here, there, told in ((early, good, "about 3 h ahead of"), (good, early, "about 3 h behind")):
+        here.swarm("post", NAME, "nobody hears this")
+        (note,) = there.wait_until(lambda there=there: there.call("status")["notes"], "daemon")  # type: ignore[misc]
+        assert told in note
+        assert "set the clock that is wrong" in note
+        assert note in there.swarm("status")
+        assert there.log_text().count(note) == 1
+        assert note in there.run("post", NAME, "warned").stderr
+        assert f"note        {note}" in there.swarm("group", "show", NAME)
 
 
 def test_listen_prints_a_line_for_each(farm: Farm) -> None:

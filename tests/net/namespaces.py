@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.leftovers import remove_namespaces
+
 ANN, BOB = f"swarmd-udp-ann-{os.getpid()}", f"swarmd-udp-bob-{os.getpid()}"
 ROUTER = f"swarmd-udp-router-{os.getpid()}"
 ANN_IPV4, BOB_IPV4 = "10.79.31.1", "10.79.31.2"
@@ -52,6 +54,7 @@ def cable() -> Iterator[None]:
     """ANN and BOB joined by a pair of virtual Ethernet devices `lan0` with MTU 1500, an address of each family on both
     ends. Skips the test where that cannot be.
     """
+    remove_namespaces()
     if subprocess.run(["ip", "netns", "add", ANN], capture_output=True, check=False).returncode:
         pytest.skip("no network namespaces here")
     try:
@@ -78,6 +81,7 @@ def cable() -> Iterator[None]:
 @contextmanager
 def routed() -> Iterator[None]:
     """ANN - ROUTER - BOB, who is at FAR_IPV4 and FAR_IPV6; every MTU is 1500 until `narrow`. Skips as `cable` does."""
+    remove_namespaces()
     if subprocess.run(["ip", "netns", "add", ROUTER], capture_output=True, check=False).returncode:
         pytest.skip("no network namespaces here")
     try:

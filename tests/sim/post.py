@@ -20,6 +20,7 @@ from functools import cache, partial
 from swarmd.core.errors import RemoteError
 from swarmd.core.ids import PeerId
 from swarmd.core.rng import SeededRng
+from swarmd.groups.events import PeerFaulted
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.posting import messages
 from swarmd.groups.posting.messages import Announce, Busy, Request
@@ -288,7 +289,7 @@ class Mesh:
             if isinstance(event, Posted):
                 assert event.post.id not in member.got, "a post is shown once"
                 member.got[event.post.id] = self.now
-            else:
+            elif isinstance(event, PeerFaulted):
                 self.note(event.reason)
         deadline = member.machine.next_deadline()
         if deadline is not None and deadline < math.inf and deadline != member.timer_at:

@@ -29,6 +29,8 @@ from swarmd.groups.posting.post import KEY_BYTES, POST_BYTES_LIMIT
 
 KEYS_PER_MESSAGE = 1024
 """12 KiB."""
+ANNOUNCE_BYTES = 3 + KEY_BYTES
+"""Of a message that announces one post."""
 PART_BYTES = 16 << 10
 """7 ms at 20 Mbit/s: other messages of the group do not wait for longer, and a part that has come shows that the
 others are coming."""

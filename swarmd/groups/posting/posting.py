@@ -32,6 +32,7 @@ from swarmd.groups.events import PeerFaulted
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.posting import messages
 from swarmd.groups.posting.board import Board, Held, Verdict
+from swarmd.groups.posting.clocks import Clocks, Misdated
 from swarmd.groups.posting.fetch import Fetcher
 from swarmd.groups.posting.link import Link, Traffic
 from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Part, Request
@@ -89,8 +90,9 @@ class Posting:
         self._compare_at = math.inf
         self._tidy_at = now + TIDY_PERIOD
         self._doubts: dict[PeerId, None] = {}
+        self._clocks = Clocks()
         self._messages: deque[tuple[PeerId, bytes]] = deque()
-        self._events: deque[Posted | PeerFaulted] = deque()
+        self._events: deque[Posted | PeerFaulted | Misdated] = deque()
 
     # for programs
 
@@ -150,6 +152,10 @@ class Posting:
         """Posts that neighbours have announced and that are not here yet."""
         return len(self._fetcher)
 
+    def misdated(self, now: float) -> Misdated | None:
+        """Whether posts of neighbours are dropped since their clocks and this node's differ."""
+        return self._clocks.misdated(len(self._links), now)
+
     # links
 
     @property
@@ -168,6 +174,7 @@ class Posting:
     def close_link(self, peer: PeerId, now: float) -> None:
         del self._links[peer]
         self._fetcher.close(peer, now)
+        self._clocks.close(peer)
         self._messages = deque(item for item in self._messages if item[0] != peer)
         if not self._links:
             self._compare_at = math.inf
@@ -205,7 +212,7 @@ class Posting:
                 self.traffic.control_sent += len(data)
         return sending
 
-    def next_event(self) -> Posted | PeerFaulted | None:
+    def next_event(self) -> Posted | PeerFaulted | Misdated | None:
         return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float:
@@ -284,6 +291,8 @@ class Posting:
         self._links[peer].take.take(len(encoded), now)
         resolved = self._fetcher.resolve(part.key, now)
         verdict, post = self._board.take(encoded, now, wall)
+        if self._clocks.hear(peer, post, now, wall) and (misdated := self.misdated(now)) is not None:
+            self._events.append(misdated)
         if verdict is Verdict.NEWS and (resolved.is_news or self._is_settled(now)):
             self._spread(post, resolved.announcers, now)
         elif verdict is Verdict.NEWS:
@@ -333,7 +342,7 @@ class Posting:
     def _spread(self, post: Post, others: frozenset[PeerId], now: float) -> None:
         """Show a post, and have it announced to all but `others`."""
         self._events.append(Posted(post))
-        self._budget.earn(len(post.encoded))
+        self._budget.earn(len(post.encoded), (len(self._links) - len(others)) * messages.ANNOUNCE_BYTES)
         if (held := self._board.get(post.key)) is not None:
             held.n_least = 1 + self._rng.randrange(COPIES)
         self._news[post.key] = others

@@ -13,6 +13,7 @@ from swarmd.groups.authorisation import NEVER, Authorisation, Right
 from swarmd.groups.events import PeerFaulted
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.posting import messages
+from swarmd.groups.posting.clocks import Misdated
 from swarmd.groups.posting.post import Post, Posted
 from swarmd.groups.posting.posting import Posting
 
@@ -77,6 +78,7 @@ class Net:
         """Members whose messages are lost."""
         self.faults: list[tuple[int, str, int]] = []
         self.got: dict[int, list[Post]] = {number: [] for number in numbers}
+        self.misdated: dict[int, list[Misdated]] = {number: [] for number in numbers}
         self.sent: list[tuple[int, int, messages.Message]] = []
 
     @property
@@ -153,5 +155,7 @@ class Net:
                 match event:
                     case Posted():
                         self.got[number].append(event.post)
+                    case Misdated():
+                        self.misdated[number].append(event)
                     case PeerFaulted():
                         self.faults.append((self.numbers[event.peer_id], event.reason, event.points))
