@@ -4,8 +4,8 @@ In: announcements, parts, Busy and Gone, opened and closed links, time. Out: req
 
 A missing post is *wanted* from its first announcement. It is asked of one announcer, the one that has failed to answer
 least; if that one says Busy or Gone, or lets `ANSWER_TIMEOUT` pass without a part, of the next, and at once when one
-announces it that answers better. When all were asked they are asked again every `RETRY_PERIOD`, and from `PATIENCE`
-after the first announcement on the request insists; that of a member with one neighbour does so at once.
+announces it that answers better. When all were asked they are asked again every `RETRY_PERIOD`. Some time after the
+first announcement (`_patience`) the request insists, to the neighbour that has given least.
 
 Invariant: a wanted post is under way from at most one announcer (a late answer of an earlier one is taken, too); at
 most `WINDOW` posts are under way from one neighbour; what a neighbour can make this node remember is bounded by its
@@ -26,10 +26,17 @@ ANSWER_TIMEOUT = 1.0
 """Seconds without a part, which takes 0.26 s on a line of 1 Mbit/s that carries two posts at once. What comes later is
 taken nevertheless, unless another was faster."""
 RETRY_PERIOD = 0.5
+LATE_RETRY_PERIOD = 2.0
+"""The same for what is not new to the others."""
 QUEUED_PERIOD = 5.0
 """Seconds after which a post that waits for room in a window is looked at again, should nothing else bring it up."""
 PATIENCE = 2.0
 """Seconds: in a group of 1,000 nearly all have a post by then, so whoever insists would not get it elsewhere."""
+LATE_PATIENCE = 10.0
+"""The same of who has come after the post: in a minute it finds neighbours that have time, and the first ones need not
+give it all of the last five minutes."""
+LONE_LATE_PATIENCE = 2.0
+"""And with one neighbour only, of which who has just come has more soon. (Of what is new it insists at once.)"""
 WANT_PERIOD = 60.0
 """Seconds after which nobody is asked any more; the next comparison with a neighbour brings it up again."""
 FORGET_PERIOD = 20.0
@@ -51,6 +58,8 @@ class _Want:
     introducer: PeerId | None
     is_news: bool = False
     """Somebody has announced it as news, and not in a comparison only."""
+    is_late: bool = True
+    """Everybody who has announced it said that it is old, and this node has come after it."""
     fresh: deque[PeerId] = field(default_factory=deque)
     """Announcers that were not asked yet, or may be asked again."""
     tried: dict[PeerId, None] = field(default_factory=dict)
@@ -86,6 +95,7 @@ class _Source:
     queue: dict[bytes, None] = field(default_factory=dict)
     """What it announced and could not be asked for: wanted, so not more than that."""
     n_introduced: int = 0
+    n_given: int = 0
     n_unanswered: int = 0
 
 
@@ -144,13 +154,14 @@ class Fetcher:
                 self._seek(key, want, now)
         self._use_freed(now)
 
-    def announce(self, peer: PeerId, keys: Iterable[bytes], now: float, *, is_news: bool) -> None:
-        """A neighbour has these posts, which this node lacks."""
+    def announce(self, peer: PeerId, keys: Iterable[bytes], now: float, *, is_news: bool, is_late: bool = False) -> None:
+        """A neighbour has these posts, which this node lacks; `is_late`: since it has come after them."""
         for key in keys:
             want = self._wants.get(key) or self._begin(peer, key, now)
             if want is None:
                 continue
             want.is_news |= is_news
+            want.is_late &= is_late
             if want.knows(peer) or len(want.fresh) + len(want.tried) >= MAX_ANNOUNCERS:
                 continue
             want.fresh.append(peer)
@@ -169,6 +180,7 @@ class Fetcher:
         source.n_unanswered = 0
         asked.parts.append(part.data)
         if part.index == part.count - 1:
+            source.n_given += 1
             return b"".join(asked.parts)
         asked.at = now
         want = self._wants[part.key]
@@ -245,15 +257,16 @@ class Fetcher:
         if not want.fresh and now >= want.due_at:
             want.fresh.extend(want.tried)
             want.tried.clear()
-        insists = now >= want.first_at + PATIENCE or len(self._sources) == 1
+        insists = now >= want.first_at + self._patience(want)
         able = [peer for peer in want.fresh if self._has_room(peer, key, now)]
         if insists:
             able.reverse()  # who announced it first has given it most
-        best = min(able, key=self._reluctance, default=None)
+        best = min(able, key=self._burden if insists else self._reluctance, default=None)
         if best is None:
             for peer in want.fresh:
                 self._sources[peer].queue[key] = None
-            self._set_due(key, want, now + (QUEUED_PERIOD if want.fresh else RETRY_PERIOD))
+            retry_period = LATE_RETRY_PERIOD if want.is_late else RETRY_PERIOD
+            self._set_due(key, want, now + (QUEUED_PERIOD if want.fresh else retry_period))
             return
         want.fresh.remove(best)
         want.asked = best
@@ -261,9 +274,18 @@ class Fetcher:
         self._questions.append(Question(best, key, insists))
         self._set_due(key, want, now + ANSWER_TIMEOUT)
 
+    def _patience(self, want: _Want) -> float:
+        if len(self._sources) > 1:
+            return LATE_PATIENCE if want.is_late else PATIENCE
+        return LONE_LATE_PATIENCE if want.is_late else 0.0
+
     def _reluctance(self, peer: PeerId) -> tuple[int, int]:
         source = self._sources[peer]
         return source.n_unanswered, len(source.asked)
+
+    def _burden(self, peer: PeerId) -> tuple[int, int]:
+        source = self._sources[peer]
+        return source.n_unanswered, source.n_given + len(source.asked)
 
     def _has_room(self, peer: PeerId, key: bytes, now: float) -> bool:
         asked = self._sources[peer].asked

@@ -1,11 +1,11 @@
 """Posting as one member does it: what it says goes to all, what others say comes here, over the links of the group.
 
-- News: a post that was made here, or has come and is good, is announced to all neighbours within `ANNOUNCE_DELAY` by
-  its key, but for those who have announced it; who lacks it asks one of the announcers (`posting.fetch`). So the post
-  itself comes to each member once, and its key crosses each link once or twice.
+- News: a post that was made here, or has come and is good, is announced to neighbours by its key, but for those who
+  have announced it (`posting.news`); who lacks it asks one of the announcers (`posting.fetch`). So the post itself comes
+  to each member once, and its key crosses each link once or twice.
 - Who is asked gives a large post to two neighbours at first, a small one to a few more, and in all not more than three
   times what came; it is Busy for the others, who ask elsewhere: so that nobody has to send one post to thirty. Who has
-  waited in vain, or has nobody else to ask, insists, and gets it.
+  waited in vain, or has nobody else to ask, insists, and gets it (`posting.rate`).
 - Comparison: when a link opens, and every `COMPARE_PERIOD` with a neighbour at random, a member says what it knows
   (Have), and is told of what it lacks. So late joiners get the last minutes, two halves of a group that meet again
   tell each other, and what went wrong on the way is mended.
@@ -36,13 +36,12 @@ from swarmd.groups.posting.clocks import Clocks, Misdated
 from swarmd.groups.posting.fetch import Fetcher
 from swarmd.groups.posting.link import Link, Traffic
 from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Part, Request
+from swarmd.groups.posting.news import News, told_limit
 from swarmd.groups.posting.post import LIFETIME_LIMIT, MESSAGE_LIMIT, Post, Posted, post_id_of
 from swarmd.groups.posting.rate import Budget, OwnRate
 from swarmd.groups.service import POSTING_TYPES
 from swarmd.identity.identity import Identity
 
-ANNOUNCE_DELAY = 0.02
-"""Seconds: posts that come together are announced together, and a neighbour that announces one is not told of it."""
 COMPARE_PERIOD = 10.0
 """Seconds, give or take a fifth: six times in the minute in which a post must reach all who stay."""
 COMPARE_SPREAD = 0.2
@@ -82,11 +81,10 @@ class Posting:
         self._linked_at = now
         self._begin = TokenBucket(BEGIN_RATE, BEGIN_BURST, now)
         self._rate = OwnRate(now)
-        self._budget = Budget()
+        self._budget = Budget(now)
         self._seq = 0
         self._posted_at = 0
-        self._news: dict[bytes, frozenset[PeerId]] = {}
-        self._news_at: float | None = None
+        self._news = News(rng)
         self._compare_at = math.inf
         self._tidy_at = now + TIDY_PERIOD
         self._doubts: dict[PeerId, None] = {}
@@ -168,7 +166,8 @@ class Posting:
             self._compare_at = now + self._compare_period() / 4
         self._links[peer] = Link(now)
         self._fetcher.open(peer)
-        if self._begin.take(1, now):
+        begins = not self._is_settled(now) or self._identity.peer_id < peer  # one does: what both lack is found
+        if begins and self._begin.take(1, now):
             self._compare(peer, WHOLE_PERIOD, now, is_answer=False)
 
     def close_link(self, peer: PeerId, now: float) -> None:
@@ -216,13 +215,13 @@ class Posting:
         return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float:
-        deadlines = (self._news_at, self._fetcher.next_deadline())
+        deadlines = (self._news.due_at, self._fetcher.next_deadline())
         return min(self._compare_at, self._tidy_at, *(each for each in deadlines if each is not None))
 
     def handle_timer(self, now: float, wall: float) -> None:
         for peer in self._fetcher.handle_timer(now):
             self._events.append(PeerFaulted(peer, 1, "announces posts and does not give them"))
-        if self._news_at is not None and now >= self._news_at:
+        if self._news.due_at is not None and now >= self._news.due_at:
             self._announce_news()
         if now >= self._compare_at:
             self._compare_at = now + self._compare_period()
@@ -248,10 +247,9 @@ class Posting:
         if self._links[peer].take.available(now) <= 0:
             return
         lacking = [key for key in message.keys if key not in self._board]
-        self._fetcher.announce(peer, lacking, now, is_news=message.is_news)
-        for key in message.keys:
-            if (others := self._news.get(key)) is not None:
-                self._news[key] = others | {peer}
+        is_late = not message.is_news and not self._is_settled(now)
+        self._fetcher.announce(peer, lacking, now, is_news=message.is_news, is_late=is_late)
+        self._news.hear(peer, message.keys)
 
     def _receive_request(self, peer: PeerId, message: Request, now: float) -> None:
         busy, gone = [], []
@@ -271,7 +269,11 @@ class Posting:
 
     def _may_give(self, peer: PeerId, held: Held, now: float, *, insists: bool) -> bool:
         size = len(held.post.encoded)
-        return (insists or self._is_in_budget(held, size, now)) and self._links[peer].give.take(size, now)
+        if insists:
+            is_given = now < held.came_at + NEWS_PERIOD or self._budget.take_late(size, now)
+        else:
+            is_given = self._is_in_budget(held, size, now)
+        return is_given and self._links[peer].give.take(size, now)
 
     def _is_in_budget(self, held: Held, size: int, now: float) -> bool:
         """Whether to give it to who could ask elsewhere."""
@@ -342,17 +344,15 @@ class Posting:
     def _spread(self, post: Post, others: frozenset[PeerId], now: float) -> None:
         """Show a post, and have it announced to all but `others`."""
         self._events.append(Posted(post))
-        self._budget.earn(len(post.encoded), (len(self._links) - len(others)) * messages.ANNOUNCE_BYTES)
+        size = len(post.encoded)
+        self._budget.earn(size, max(0, min(len(self._links), told_limit(size)) - len(others)))
         if (held := self._board.get(post.key)) is not None:
             held.n_least = 1 + self._rng.randrange(COPIES)
-        self._news[post.key] = others
-        if self._news_at is None:
-            self._news_at = now + ANNOUNCE_DELAY
+        self._news.add(post.key, size, others, now)
 
     def _announce_news(self) -> None:
-        news, self._news, self._news_at = self._news, {}, None
-        for peer in self._links:
-            for some in _chunks([key for key, others in news.items() if peer not in others]):
+        for peer, keys in self._news.tell(self._links).items():
+            for some in _chunks(keys):
                 self._say(peer, Announce(some, is_news=True))
 
     def _is_settled(self, now: float) -> bool:
@@ -369,8 +369,8 @@ class Posting:
 
     def _say(self, peer: PeerId, message: messages.Message) -> None:
         data = message.encode()
-        if not isinstance(message, Have):  # which is said in a quiet group, too, where nothing is earned
-            self._budget.spend(len(data))
+        # a Have is said in a quiet group, too, where nothing is earned: only what it names of posts counts
+        self._budget.spend(messages.SLICE_BYTES * len(message.slices) if isinstance(message, Have) else len(data))
         self._messages.append((peer, data))
 
 
