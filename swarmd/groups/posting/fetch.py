@@ -154,7 +154,9 @@ class Fetcher:
                 self._seek(key, want, now)
         self._use_freed(now)
 
-    def announce(self, peer: PeerId, keys: Iterable[bytes], now: float, *, is_news: bool, is_late: bool = False) -> None:
+    def announce(
+        self, peer: PeerId, keys: Iterable[bytes], now: float, *, is_news: bool, is_late: bool = False
+    ) -> None:
         """A neighbour has these posts, which this node lacks; `is_late`: since it has come after them."""
         for key in keys:
             want = self._wants.get(key) or self._begin(peer, key, now)

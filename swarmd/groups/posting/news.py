@@ -19,8 +19,8 @@ from swarmd.groups.posting.messages import ANNOUNCE_BYTES
 ANNOUNCE_DELAY = 0.02
 """Seconds: posts that come together are announced together, and a neighbour that announces one is not told of it."""
 TOLD_SHARE = 0.6
-"""Times a post's bytes for telling of it. Fewer who know mean fewer who ask and are refused, too: posts of 250 bytes are
-everywhere sooner than with twice as much."""
+"""Times a post's bytes for telling of it. Fewer who know mean fewer who ask and are refused, too: posts of 250 bytes
+are everywhere sooner than with twice as much."""
 TOLD_LIMITS = (12, 32)
 """In a mesh at random one of 160,000 members is told by nobody when each tells twelve, and finds it by comparison."""
 MAX_NEWEST = 8

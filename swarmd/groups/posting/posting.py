@@ -1,8 +1,8 @@
 """Posting as one member does it: what it says goes to all, what others say comes here, over the links of the group.
 
 - News: a post that was made here, or has come and is good, is announced to neighbours by its key, but for those who
-  have announced it (`posting.news`); who lacks it asks one of the announcers (`posting.fetch`). So the post itself comes
-  to each member once, and its key crosses each link once or twice.
+  have announced it (`posting.news`); who lacks it asks one of the announcers (`posting.fetch`). So the post itself
+  comes to each member once, and its key crosses each link once or twice.
 - Who is asked gives a large post to two neighbours at first, a small one to a few more, and in all not more than three
   times what came; it is Busy for the others, who ask elsewhere: so that nobody has to send one post to thirty. Who has
   waited in vain, or has nobody else to ask, insists, and gets it (`posting.rate`).
