@@ -10,12 +10,14 @@ import errno
 import importlib
 from collections.abc import Sequence
 from contextlib import suppress
+from io import StringIO
 
 import click
 
 from cli import overview, streams
 from cli.context import Settings, json_option, pass_settings
 from swarmd import __version__
+from swarmd.core.concealment import conceal
 from swarmd.core.errors import DiskFull, LocalError, SwarmError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -58,9 +60,11 @@ def invoke(arguments: Sequence[str]) -> int:
     try:
         code = swarm.main(list(arguments), "swarm", standalone_mode=False, obj=settings)
     except click.ClickException as error:
+        shown = StringIO()
+        error.show(shown)
         with suppress(OSError):  # nobody can be told; the exit code still says it
-            error.show()
-        settings.emit_error("invalid", error.format_message())
+            click.echo(conceal(shown.getvalue()), err=True, nl=False)
+        settings.emit_error("invalid", conceal(error.format_message()))
         return error.exit_code
     except click.Abort:
         settings.emit_error("interrupted", "interrupted")

@@ -21,6 +21,7 @@ import msgspec
 from cli import overview
 from swarmd.control.client import Client, default_socket_path
 from swarmd.control.failures import exit_code, failure_code
+from swarmd.core.concealment import conceal
 from swarmd.core.errors import SwarmError
 from swarmd.core.terminal import escape
 
@@ -77,7 +78,7 @@ class Settings:
 
     def report(self, error: SwarmError) -> int:
         """Say what went wrong; the exit code for it."""
-        message = str(error)
+        message = conceal(str(error))
         if len(message) > _MAX_MESSAGE_CHARS:
             message = f"{message[:_MAX_MESSAGE_CHARS]}…"
         self.say(f"swarm: {message}")

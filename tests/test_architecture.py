@@ -37,6 +37,7 @@ CLI_MAY_IMPORT = {
     "swarmd.control.messaging",
     "swarmd.control.schema",
     "swarmd.control.values",
+    "swarmd.core.concealment",
     "swarmd.core.errors",
     "swarmd.core.terminal",
 }

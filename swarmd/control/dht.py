@@ -120,11 +120,11 @@ class Forgotten(Result, frozen=True, kw_only=True):
 class DhtStatus(Result, frozen=True, kw_only=True):
     """`dht.status`.
 
-    on: whether this node takes part; `why` says why not, or what it lacks. network: the same at nodes of one network.
-    nodes: that it knows. items, item_bytes, announced: what it keeps for others. kept: how many items are put again
-    from here. seen_as: where others see its UDP port. reached: in words, whether nodes of the public internet can reach
-    it there; read_only: it is believed that they cannot, so it asks only and answers nobody (BEP 43). queries: by what
-    became of them. searching: searches under way.
+    on: whether this node takes part; `why` says why not, what it lacks, or that clocks differ. network: the same at
+    nodes of one network. nodes: that it knows. items, item_bytes, announced: what it keeps for others. kept: how many
+    items are put again from here. seen_as: where others see its UDP port. reached: in words, whether nodes of the
+    public internet can reach it there; read_only: it is believed that they cannot, so it asks only and answers nobody
+    (BEP 43). queries: by what became of them. searching: searches under way.
     """
 
     mode: Literal["private", "public", "off"]

@@ -22,6 +22,7 @@ from swarmd.control.events import Feed
 from swarmd.control.failures import failure_code
 from swarmd.control.records import Result
 from swarmd.control.schema import MAX_RESPONSE_BYTES, METHODS, SUBSCRIBE, Method, Params
+from swarmd.core.concealment import conceal
 from swarmd.core.errors import InvalidArgument, SwarmError
 
 log = logging.getLogger(__name__)
@@ -93,13 +94,13 @@ class Dispatcher:
         try:
             params = self.decode_params(request)
         except InvalidArgument as error:
-            return wire.encode_error(request_id, wire.INVALID_PARAMS, str(error), error.code)
+            return wire.encode_error(request_id, wire.INVALID_PARAMS, conceal(str(error)), error.code)
         try:
             result = await handler(params, caller)
             assert isinstance(result, METHODS[request.method].result), f"{request.method} gave {type(result)}"
             answer = wire.encode_result(request_id, result)
         except SwarmError as error:
-            return wire.encode_error(request_id, wire.APPLICATION_ERROR, str(error), failure_code(error))
+            return wire.encode_error(request_id, wire.APPLICATION_ERROR, conceal(str(error)), failure_code(error))
         except Exception as error:
             log.exception("control method %s failed", request.method)
             message = f"internal error in {request.method} ({type(error).__name__}); see the daemon's log"

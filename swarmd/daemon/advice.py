@@ -1,16 +1,12 @@
 """What somebody who joins a group or posts in it is told beside that it has worked: that it is perhaps another one than
-they think, that the ticket's authorisation does less than they expect, or that members' clocks differ."""
+they think, or that members' clocks differ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from swarmd.core.ids import PeerId
-from swarmd.groups.authorisation import Authorisation, Right
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.posting.clocks import Misdated
-
-_RIGHTS = ((Right.PUBLISH, "share", "--publisher"), (Right.POST, "post", "--poster"))
 
 
 def near_miss(spec: GroupSpec, ours: Iterable[GroupSpec]) -> str | None:
@@ -24,20 +20,6 @@ def near_miss(spec: GroupSpec, ours: Iterable[GroupSpec]) -> str | None:
     return None
 
 
-def of_authorisation(given: Authorisation, own: PeerId, former: Authorisation | None) -> str | None:
-    """`given` comes with the ticket, `former` is what this node has in that group."""
-    if given.peer_id != own:
-        return "the ticket's authorisation is for another node"
-    lost = [each for each in _RIGHTS if former is not None and each[0] in former.rights and each[0] not in given.rights]
-    if not lost:
-        return None
-    (_, verb, _), options = lost[0], " ".join(f"{option} {own}" for right, _, option in _RIGHTS)
-    return (
-        f"this authorisation takes the place of one that let this node {verb} here as well; for both ask for the ticket"
-        f" of `swarm group invite {options}`"
-    )
-
-
 def wrong_clock(misdated: Misdated, name: str) -> str:
     """Whose clock is wrong is not known; where most neighbours agree, it is probably this one's."""
     side = "ahead of" if misdated.ahead > 0 else "behind"
@@ -48,6 +30,12 @@ def wrong_clock(misdated: Misdated, name: str) -> str:
         f" {_span(abs(misdated.ahead))} {side} this machine's, so their posts are dropped here and ours there; {where}"
         " (`timedatectl` shows it)"
     )
+
+
+def clock_apart(ahead: float) -> str:
+    """Of this machine's clock and those of the DHT's nodes; the end is left to whom it concerns."""
+    side = "earlier" if ahead > 0 else "later"
+    return f"by the clocks of the other nodes of the DHT it is {_span(abs(ahead))} {side} than by this machine's"
 
 
 def _span(seconds: float) -> str:

@@ -9,7 +9,7 @@ that daemons of one owner meet with nothing but an address, and anybody else's t
 that is a secret keeps others out.
 
 Not here: who waits for what (`dht_searches`), whether others can reach us (`dht_reachability`), what is taken over a
-restart (`dht_state`), where the first nodes are (`dht_entry`), values and their names (`dht_values`).
+restart (`dht_saving`), where the first nodes are (`dht_entry`), values and their names (`dht_values`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from contextlib import suppress
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
-from swarmd.core.errors import LocalError, NoPeers, NotAllowed
+from swarmd.core.errors import NoPeers, NotAllowed
 from swarmd.core.rng import Rng
 from swarmd.daemon.dht_entry import Entry
 from swarmd.daemon.dht_own import Own
 from swarmd.daemon.dht_reachability import Reachability, reason_of
+from swarmd.daemon.dht_saving import Saving
 from swarmd.daemon.dht_searches import Searches
-from swarmd.daemon.dht_state import cache_of, state_of
 from swarmd.daemon.settings import Config
 from swarmd.daemon.settings import Dht as DhtConfig
 from swarmd.daemon.workers import Workers
@@ -48,8 +48,6 @@ ENTRY_PERIOD = 10.0
 """Between two looks for somebody to begin with, while nobody is known."""
 STEADY_PERIOD = 900.0
 """Names mean other addresses by and by."""
-FIRST_SAVE_PERIOD = 20.0
-SAVE_PERIOD = 300.0
 READY_TIMEOUT = 6.0
 """For the first search after the start; what is asked before waits that long."""
 MIN_PAUSE = 0.005
@@ -78,8 +76,9 @@ class DhtService:
         self.mode = config.dht.mode
         self.why_off = _why_off(config)
         self.own = Own(store.dht, ledger, clock)
-        self._udp, self._store, self._ledger, self._clock, self._rng = udp, store, ledger, clock, rng
+        self._udp, self._clock, self._rng = udp, clock, rng
         self._key = network_key(config.dht)
+        self._saving = Saving(store.dht, ledger, clock, self.network)
         self._secret = config.dht.network
         is_private = self.mode == "private"
         places = [*config.dht.bootstrap, *config.discovery.bootstrap]
@@ -111,6 +110,14 @@ class DhtService:
     @property
     def seen_as(self) -> Address | None:
         return None if self._machine is None else self._machine.status().seen_as
+
+    @property
+    def clock_ahead(self) -> float | None:
+        """Seconds, of this machine's clock to the other nodes'; None where nobody says."""
+        if self._machine is None:
+            return None
+        self._tell_clock(self._machine)
+        return self._machine.clock_ahead(self._clock.monotonic())
 
     @property
     def status(self) -> Status | None:
@@ -155,8 +162,7 @@ class DhtService:
         """From now on this node takes part; `run_entry` and `run_saving` are to run besides."""
         if self._udp is None or not self.is_on:
             return
-        cache = await self._ledger.run(lambda: self._store.dht.cache(self.network))
-        state = None if cache is None else state_of(cache, self._clock.wall())
+        state = await self._saving.load()
         settings = Settings(
             network_key=self._key,
             is_public=self.mode == "public",
@@ -165,8 +171,11 @@ class DhtService:
         )
         now = self._clock.monotonic()
         self._machine = Node(settings, self._rng, now, state)
+        self._tell_clock(self._machine)
         self._shelf = Shelf(self._machine)
         self._searches = Searches(self._shelf, self._clock, self._mark)
+        if state is None:
+            await self._saving.save(self._machine)
         await self.own.load(self._machine, now)
         self._entry.knows_some = bool(state is not None and state.contacts)
         self._timer = self._udp.timer(self._due)
@@ -180,7 +189,7 @@ class DhtService:
         machine, self._machine = self._machine, None
         self._timer.cancel()
         self._udp.host(None)
-        await self._save(machine)
+        await self._saving.save(machine)
 
     async def run_entry(self) -> None:
         """Look for nodes to begin with, and again: names change, and neighbours come."""
@@ -192,23 +201,11 @@ class DhtService:
             await asyncio.sleep(STEADY_PERIOD if self.is_ready else ENTRY_PERIOD)
 
     async def run_saving(self) -> None:
-        """At first as soon as it knows somebody: whoever is killed then finds its way back."""
-        period = FIRST_SAVE_PERIOD
-        with suppress(TimeoutError):
-            async with asyncio.timeout(period):
-                await self._bootstrapped.wait()
-        while self._machine is not None:
-            await self._save(self._machine)
-            await asyncio.sleep(period)
-            period = SAVE_PERIOD
-
-    async def _save(self, machine: Node) -> None:
-        """What is lost where it cannot be, others have."""
-        cache = cache_of(machine.state(self._clock.monotonic()), self.network, self._clock.wall())
-        try:
-            await self._ledger.run(lambda: self._store.dht.save(cache))
-        except LocalError as error:
-            log.warning("what this node knows of the DHT is not saved: %s", error)
+        """Write down what a restart, or a crash, should not lose."""
+        if self._machine is not None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._saving.run_saving(self._machine, self._bootstrapped))
+                tasks.create_task(self._saving.run_writing(self._machine))
 
     # Commands ---------------------------------------------------------------------------------------------------
 
@@ -287,6 +284,7 @@ class DhtService:
         if askers := self._machine.take_askers():
             self.reachability.asked(askers, now)
             self._follow_reach(self._machine)
+        self._saving.follow(self._machine)
         self._mark()
         return True
 
@@ -308,12 +306,16 @@ class DhtService:
         if self._machine is None:
             return
         now = self._clock.monotonic()
+        self._tell_clock(self._machine)
         self._machine.handle_timer(now)
         if self.reachability.is_look_due(now):
             known = [contact.address for table in self._machine.tables.values() for contact in table.contacts()]
             self.reachability.look(known, self._machine.status().seen_as, now)
             self._follow_reach(self._machine)
         self._pump()
+
+    def _tell_clock(self, machine: Node) -> None:
+        machine.set_clock(self._clock.wall(), self._clock.monotonic())
 
     def _follow_reach(self, machine: Node) -> None:
         if self.is_read_only != self.reachability.is_read_only:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from swarmd.control.dht import DhtStatus
 from swarmd.control.records import DhtGlance
+from swarmd.daemon.advice import clock_apart
+from swarmd.groups.rendezvous.values import AHEAD_LIMIT
 
 if TYPE_CHECKING:
     from swarmd.daemon.dht import DhtService
@@ -21,7 +23,7 @@ def dht_glance(service: DhtService) -> DhtGlance:
 def dht_status(service: DhtService) -> DhtStatus:
     status = service.status
     is_on = status is not None
-    why = service.why_off or (service.lack if is_on else "it has not started yet")
+    why = service.why_off or ((service.lack or _clock_note(service)) if is_on else "it has not started yet")
     return DhtStatus(
         mode=cast(Mode, service.mode),
         on=is_on,
@@ -40,3 +42,11 @@ def dht_status(service: DhtService) -> DhtStatus:
         searching=status.n_operations if status is not None else 0,
         queries=dict(sorted(status.counts.items())) if status is not None else {},
     )
+
+
+def _clock_note(service: DhtService) -> str:
+    """Empty when values of groups are not refused for their dates."""
+    ahead = service.clock_ahead
+    if ahead is None or abs(ahead) <= AHEAD_LIMIT:
+        return ""
+    return f"{clock_apart(ahead)}; set the one that is wrong (`timedatectl` shows it)"

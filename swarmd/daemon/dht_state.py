@@ -21,15 +21,17 @@ def item_of(fields: ItemFields) -> Item:
     return Item(fields.encoded, fields.key, fields.salt, fields.seq, fields.signature)
 
 
+def row_of(saved: SavedItem, wall: float) -> StoredRow:
+    return StoredRow(fields_of(saved.item), saved.source, wall + saved.remaining, wall - saved.age)
+
+
 def cache_of(state: State, network: bytes, wall: float) -> Cache:
     return Cache(
         network,
         state.node_id,
         state.node_id_ipv6,
         contacts=tuple((contact.node_id, str(contact.address)) for contact in state.contacts),
-        items=tuple(
-            StoredRow(fields_of(one.item), one.source, wall + one.remaining, wall - one.age) for one in state.items
-        ),
+        items=tuple(row_of(one, wall) for one in state.items),
         peers=tuple(PeerRow(one.info_hash, str(one.address), one.source, wall + one.remaining) for one in state.peers),
     )
 

@@ -104,6 +104,7 @@ class Handlers:
         group = node.memberships.find(params.group) if params.group is not None else None
         progress = _Progress(node, caller)
         made = await node.shares.share(params.path, group, params.name, progress)
+        node.wake()  # members are told who has it
         record, shared = made.record, made.shared
         return records.Share(
             ticket=made.ticket,

@@ -222,8 +222,9 @@ def _content_id(reference: str) -> ContentId | None:
 
 
 def _shown(reference: str) -> str:
-    """Not whole where it may be a ticket without its beginning, which is a secret: long, only letters and digits."""
-    if len(reference) <= _MAX_SHOWN or not reference.strip().isalnum():
+    """Not whole where it may be a ticket without its beginning, which is a secret: long, only letters and digits, in
+    whatever pieces."""
+    if len(reference) <= _MAX_SHOWN or not "".join(reference.replace("-", "").split()).isalnum():
         return repr(reference)
     return f"{reference[:_SHOWN]!r}... ({len(reference)} characters; a ticket begins with 'swarm:')"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swarmd.groups.authorisation import Authorisation, Authority
+from swarmd.groups.authorisation import Authorisations, Authority
 from swarmd.groups.contacts import encode_addresses
 from swarmd.groups.group import Group
 from swarmd.groups.groupspec import GroupSpec
@@ -15,7 +15,7 @@ from swarmd.store.tables.groups import GroupRow, MemberRow
 class Membership:
     group: Group
     joined_at: float
-    authorisation: Authorisation | None
+    authorisations: Authorisations
     authority: Authority | None
     is_open: bool = False
     """Whether members are let in: its catalogue has been read, and nobody can tell us of a record that we have."""
@@ -24,15 +24,15 @@ class Membership:
     def spec(self) -> GroupSpec:
         return self.group.spec
 
-    def row(self, authorisation: Authorisation | None = None) -> GroupRow:
-        """As it is, or will be with that authorisation."""
-        authorisation = authorisation or self.authorisation
+    def row(self, authorisations: Authorisations | None = None) -> GroupRow:
+        """As it is, or will be with those authorisations."""
+        authorisations = authorisations or self.authorisations
         return GroupRow(
             self.spec.group_id,
             self.spec.encode(),
             self.joined_at,
             self.spec.is_listed,
-            authorisation.encode() if authorisation else b"",
+            authorisations.encode(),
             self.authority.private_key if self.authority else b"",
         )
 

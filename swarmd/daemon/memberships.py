@@ -40,7 +40,7 @@ from swarmd.daemon.trials import Trials
 from swarmd.daemon.turns import Turns
 from swarmd.daemon.workers import Workers
 from swarmd.groups import events
-from swarmd.groups.authorisation import NEVER, Authorisation, Authority, Right
+from swarmd.groups.authorisation import NEVER, Authorisation, Authorisations, Authority, Right
 from swarmd.groups.contacts import Contact, decode_addresses
 from swarmd.groups.dialer import Candidate, Ended, Source
 from swarmd.groups.group import Group
@@ -106,7 +106,7 @@ class Memberships:
             membership = self._make(
                 spec,
                 row.joined_at,
-                Authorisation.decode(row.authorisation) if row.authorisation else None,
+                Authorisations.decode(row.authorisation),
                 Authority(row.authority) if row.authority else None,
             )
             members = await self._ledger.run(partial(self._store.members.rows, spec.group_id))
@@ -340,10 +340,11 @@ class Memberships:
         made: NewGroup = GroupSpec.create(
             name, self._rng, capabilities=capabilities, restricted=restricted, unique=bool(name)
         )
-        authorisation = None
+        given = None
         if made.authority is not None:
-            authorisation = made.authority.authorise(made.spec.group_id, self._identity.peer_id, restricted)
-        await self._begin(self._make(made.spec, self._clock.wall(), authorisation, made.authority))
+            given = made.authority.authorise(made.spec.group_id, self._identity.peer_id, restricted)
+        authorisations = Authorisations().with_another(given)
+        await self._begin(self._make(made.spec, self._clock.wall(), authorisations, made.authority))
         return made.spec.group_id
 
     async def _join(
@@ -351,17 +352,12 @@ class Memberships:
     ) -> tuple[GroupId, str | None]:
         warnings = [advice.near_miss(spec, [each.spec for each in self._memberships.values()])]
         known = self._memberships.get(spec.group_id)
-        if authorisation is not None:
-            former = None if known is None else known.authorisation
-            warnings.append(advice.of_authorisation(authorisation, self._identity.peer_id, former))
-            if authorisation.peer_id != self._identity.peer_id:
-                authorisation = None
-        membership = known or self._make(spec, self._clock.wall(), authorisation, None)
+        if authorisation is not None and authorisation.peer_id != self._identity.peer_id:
+            warnings.append("the ticket's authorisation is for another node")
+            authorisation = None
+        membership = known or self._make(spec, self._clock.wall(), Authorisations().with_another(authorisation), None)
         if known is not None and authorisation is not None:
-            known.group.check_authorisation(authorisation, self._clock.wall())
-            await self._chronicle.put_group(known.row(authorisation))
-            known.group.set_authorisation(authorisation, self._clock.wall())
-            known.authorisation = authorisation
+            await self._authorise(known, authorisation)
         for contact in contacts:
             membership.group.add_contact(contact, Source.TICKET, self._clock.monotonic())
         if known is None:
@@ -369,6 +365,15 @@ class Memberships:
         else:
             await self._chronicle.remember(self._members())
         return spec.group_id, ". ".join(filter(None, warnings)) or None
+
+    async def _authorise(self, known: Membership, given: Authorisation) -> None:
+        """NotAllowed when it does not hold here; what other tickets have given stays."""
+        known.group.check_authorisation(given, self._clock.wall())
+        authorisations = known.authorisations.with_another(given)
+        await self._chronicle.put_group(known.row(authorisations))
+        known.authorisations = authorisations
+        if authorisations.giving(Right.PUBLISH) is given:
+            known.group.set_authorisation(given, self._clock.wall())
 
     async def _leave(self, group: GroupId) -> None:
         if group not in self._memberships:
@@ -403,14 +408,14 @@ class Memberships:
         return await self._publishing.publish(membership, sign)
 
     def _make(
-        self, spec: GroupSpec, joined_at: float, authorisation: Authorisation | None, authority: Authority | None
+        self, spec: GroupSpec, joined_at: float, authorisations: Authorisations, authority: Authority | None
     ) -> Membership:
         """Nobody knows of it before `_enter`."""
         group = Group(spec, self._identity, self._rng, self._clock.monotonic())
         group.verify_in_slices()
-        membership = Membership(group, joined_at, authorisation, authority)
+        membership = Membership(group, joined_at, authorisations, authority)
         group.set_addresses(self._port, self._addresses, self._clock.monotonic())
-        if authorisation is not None:
+        if (authorisation := authorisations.giving(Right.PUBLISH)) is not None:
             try:
                 group.set_authorisation(authorisation, self._clock.wall())
             except NotAllowed as error:

@@ -25,6 +25,7 @@ from swarmd.core.errors import InvalidArgument, LocalError, NoPeers, NotAllowed,
 from swarmd.core.ids import GroupId, PeerId
 from swarmd.daemon.advice import wrong_clock
 from swarmd.daemon.memberships import Memberships
+from swarmd.groups.authorisation import Right
 from swarmd.groups.group import Group
 from swarmd.groups.posting.clocks import Misdated
 from swarmd.groups.posting.post import Post, Posted
@@ -60,7 +61,7 @@ class Messaging:
 
     def post(self, group: GroupId, message: bytes) -> records.PostMade:
         now, wall = self._clock.monotonic(), self._clock.wall()
-        authorisation = self._memberships.get(group).authorisation
+        authorisation = self._memberships.get(group).authorisations.giving(Right.POST)
         post = self._with(group, lambda machine: _posting(machine).post(message, now, wall, authorisation))
         return records.PostMade(**msgspec.structs.asdict(self._post(group, post)), warning=self.clock_note(group))
 

@@ -46,7 +46,7 @@ class Family:
 
 def metrics_text(node: Node) -> str:
     """All of it, as it is now."""
-    families = [*_of_node(node), *_of_transfers(node), *_of_groups(node), *_of_dht(node), *_of_rendezvous(node)]
+    families = [*_of_node(node), *_of_transfers(node), *_of_groups(node), *_of_dht(node), *_of_found(node)]
     return "".join(f"{line}\n" for family in families if family.samples for line in family.lines())
 
 
@@ -88,11 +88,15 @@ def _of_dht(node: Node) -> list[Family]:
     ]
 
 
-def _of_rendezvous(node: Node) -> list[Family]:
+def _of_found(node: Node) -> list[Family]:
     found = Family("swarmd_rendezvous_found_total", "counter", "What the DHT has brought for the groups, by kind.")
     for kind, count in sorted(node.rendezvous.found.items()):
         found.add(count, kind=kind)
-    return [found]
+    providers = Family(
+        "swarmd_providers_found_total", "counter", "Who was called for what a transfer lacked, by what has named them."
+    )
+    providers.add(node.providing.n_found, by="ring").add(node.rendezvous.found.get("provider", 0), by="dht")
+    return [found, providers]
 
 
 def _of_groups(node: Node) -> list[Family]:

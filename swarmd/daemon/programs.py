@@ -57,6 +57,8 @@ class Programs:
         self._by_content: dict[ContentId, _Open] = {}
         self._requests: dict[int, _Open] = {}
         self._last_number = 0
+        self.n_changes = 0
+        """It grows with each change of what `given` gives."""
 
     # Commands ---------------------------------------------------------------------------------------------------
 
@@ -84,11 +86,15 @@ class Programs:
         self._close(self._find(feed, number))
 
     def add_have(self, feed: Feed, number: int, chunks: RangeSet) -> None:
-        self._calls.add_have(self._find(feed, number).content_id, chunks, self._now)
+        content_id = self._find(feed, number).content_id
+        self.n_changes += not self._calls.has_any(content_id)
+        self._calls.add_have(content_id, chunks, self._now)
         self._exchange.schedule()
 
     def remove_have(self, feed: Feed, number: int, chunks: RangeSet) -> None:
-        self._calls.remove_have(self._find(feed, number).content_id, chunks, self._now)
+        content_id = self._find(feed, number).content_id
+        self._calls.remove_have(content_id, chunks, self._now)
+        self.n_changes += not self._calls.has_any(content_id)
         self._exchange.schedule()
 
     def add_want(self, feed: Feed, number: int, chunks: RangeSet) -> None:
@@ -207,6 +213,7 @@ class Programs:
         for request_id in [key for key, each in self._requests.items() if each is opened]:
             del self._requests[request_id]
         self._calls.close(opened.content_id, self._now)
+        self.n_changes += 1
         self._exchange.schedule()
 
 

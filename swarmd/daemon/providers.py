@@ -44,13 +44,15 @@ from swarmd.replication.progress import Progress, Waiting
 log = logging.getLogger(__name__)
 
 LOOK_PERIOD = 5.0
-"""Seconds between two looks at what there is to provide."""
-CHECK_PERIOD = 2.0
+"""Seconds between two looks at what there is to provide: downloads have their first chunk by and by."""
+SOON_PERIOD = 1.0
+"""And no fewer, when something is known to have changed: 100,000 objects are looked through in 20 ms."""
+CHECK_PERIOD = 1.0
 """Seconds between two looks at one transfer."""
 FEW_SOURCES = 4
 """Members linked that have some of it: with fewer, more are looked for."""
-FIRST_PERIOD, LONGEST_PERIOD = 5.0, 300.0
-"""Seconds until they are looked for again."""
+FIRST_PERIOD, LONGEST_PERIOD = 1.5, 300.0
+"""Seconds until they are looked for again: soon at first, for who has shared it just now is telling others."""
 MAX_PROVIDERS = 8
 MAX_USED = 16
 """Links of one transfer that are held because chunks come over them: those over which most have come."""
@@ -94,15 +96,19 @@ class Providing:
         self._hunts: dict[tuple[GroupId, str], _Hunt] = {}
         self._held: dict[GroupId, list[PeerId]] = {}
         self._news: list[tuple[GroupId, Found]] = []
-        self._look_at = -math.inf
+        self._look_at = self._soon_at = -math.inf
+        self._n_changes = 0
+        self.n_found = 0
+        """Members who are said to hold what a transfer lacked, and whom it has had dialed."""
 
     def hear(self, group: GroupId, found: Found) -> None:
         """A group has found somebody."""
         self._news.append((group, found))
 
     def handle_timer(self, now: float) -> None:
-        if now >= self._look_at:
-            self._look_at = now + LOOK_PERIOD
+        n_changes = self._serving.n_changes + self._programs.n_changes
+        if now >= (self._look_at if n_changes == self._n_changes else self._soon_at):
+            self._look_at, self._soon_at, self._n_changes = now + LOOK_PERIOD, now + SOON_PERIOD, n_changes
             self._provide(now)
         self._hunt(now)
         news, self._news = self._news, []
@@ -215,6 +221,7 @@ class Providing:
                 continue
             for contact in [each for each in found.contacts if _peer(each) not in hunt.vain][: max(0, room)]:
                 hunt.found[_peer(contact)] = now
+                self.n_found += 1
                 self._add_contact(group, contact, now)
             if found.contacts:
                 log.debug("%d providers of %s found", len(found.contacts), hunt.content_id.short)

@@ -34,10 +34,12 @@ ANNOUNCE_PERIOD = 1200.0
 TURNS = 64
 BURST = 8
 """Objects of a group announced at once, when they come."""
-LOOK_PERIOD = 5.0
+LOOK_PERIOD = 2.0
 """Seconds between two looks at what there is to announce."""
-FIRST_PERIOD, LONGEST_PERIOD = 15.0, 900.0
-"""Seconds until the same object is looked for again."""
+LACK_PERIOD = 0.5
+"""And at what is lacking."""
+FIRST_PERIOD, LONGEST_PERIOD = 4.0, 900.0
+"""Seconds until the same object is looked for again: soon at first, for who has it may be announcing it."""
 MAX_CALLS = 6
 """Addresses of one search that are called, drawn by lot."""
 
@@ -84,13 +86,16 @@ class ObjectPlaces:
         self._around, self._provided, self._peers = around, provided, peers
         self._announced: dict[GroupId, _Announced] = {}
         self._wanted: dict[tuple[GroupId, ContentId], tuple[Backoff, float]] = {}
-        self._look_at = -math.inf
+        self._look_at = self._lack_at = -math.inf
         self.kind, self.n_found = "provider", 0  # addresses that were called
 
     def next_job(self, now: float) -> Job | None:
         if now >= self._look_at:
             self._look_at = now + LOOK_PERIOD
-            self._look(now)
+            self._follow_given(now)
+        if now >= self._lack_at:
+            self._lack_at = now + LACK_PERIOD
+            self._follow_lacking(now)
         for (group, content_id), (backoff, due_at) in self._wanted.items():
             if now >= due_at:
                 self._wanted[group, content_id] = backoff, now + backoff.next_period()
@@ -100,14 +105,16 @@ class ObjectPlaces:
                 return partial(self._announce, group, turn)
         return None
 
-    def _look(self, now: float) -> None:
+    def _follow_given(self, now: float) -> None:
         given = dict(self._provided.announced())
         for group in self._announced.keys() - given.keys():
             del self._announced[group]
         for group, objects in given.items():
             self._announced.setdefault(group, _Announced(now)).follow(objects, now)
-        lacking = set(self._provided.lacking())
-        for key in self._wanted.keys() - lacking:
+
+    def _follow_lacking(self, now: float) -> None:
+        lacking = dict.fromkeys(self._provided.lacking())
+        for key in self._wanted.keys() - lacking.keys():
             del self._wanted[key]
         for key in lacking:
             self._wanted.setdefault(key, (Backoff(FIRST_PERIOD, LONGEST_PERIOD, self._around.chance), now))

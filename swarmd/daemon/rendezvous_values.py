@@ -22,6 +22,7 @@ from functools import partial
 
 from swarmd.core.errors import Conflict, LocalError, NoPeers, NotFound, RemoteError
 from swarmd.core.ids import GroupId
+from swarmd.daemon.advice import clock_apart
 from swarmd.daemon.rendezvous_pieces import Pieces
 from swarmd.daemon.rendezvous_work import Around, Job
 from swarmd.daemon.workers import Outcome, Workers
@@ -29,6 +30,7 @@ from swarmd.dht.items import Item
 from swarmd.groups.groupspec import GroupSpec
 from swarmd.groups.rendezvous.largevalues import Large
 from swarmd.groups.rendezvous.values import (
+    AHEAD_LIMIT,
     SMALL_BYTES_LIMIT,
     Kind,
     Value,
@@ -109,7 +111,7 @@ class GroupValues:
 
     async def put(self, group: GroupId, key: str, data: bytes) -> Written:
         """Write it for all members. InvalidArgument (too long), NoPeers (nobody took it), Conflict (others write it,
-        or one that is dated in the future is in the way)."""
+        one that is dated in the future is in the way, or this one would be)."""
         key = checked_key(key)
         spec = self._spec(group)
         if len(data) <= SMALL_BYTES_LIMIT:
@@ -203,6 +205,7 @@ class GroupValues:
         """In the place of what is there."""
         for _ in range(TRIES):
             await self._newest(spec, key)
+            self._check_clock()
             time = self._values.next_time(spec.group_id, key, self._around.wall)
             value = seal_value(spec, self._identity, key, content, time, self._around.secrets, kind)
             done = await self._around.dht.put(value.item)
@@ -214,6 +217,14 @@ class GroupValues:
             raise NoPeers("no node of the DHT has taken the value: is anybody there? `swarm dht status` tells")
         await self._keep(self._values.take(value))
         return Written(value, done.n_copies)
+
+    def _check_clock(self) -> None:
+        ahead = self._around.dht.clock_ahead
+        if ahead is not None and ahead > AHEAD_LIMIT:
+            raise Conflict(
+                f"{clock_apart(ahead)}: members would refuse what is dated so, and could write nothing else under that"
+                " key until then; set the clock that is wrong (`timedatectl` shows it)"
+            )
 
     def _spec(self, group: GroupId) -> GroupSpec:
         if group not in self._around.memberships:

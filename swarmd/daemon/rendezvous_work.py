@@ -34,6 +34,11 @@ class Dht(Protocol):
         """Where others see this node's UDP port."""
         ...
 
+    @property
+    def clock_ahead(self) -> float | None:
+        """Seconds by which this machine's clock is ahead of the other nodes'; None where nobody says."""
+        ...
+
     async def announce(self, info_hash: bytes, port: int = 0) -> list[Address]:
         """Be found there, at `port` or the one that others see; who else is."""
         ...

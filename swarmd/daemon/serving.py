@@ -34,6 +34,8 @@ class Serving:
         self._opened: dict[ContentId, ObjectSource] = {}
         self._opening: dict[ContentId, asyncio.Lock] = {}
         self._notes: dict[str, str] = {}
+        self.n_changes = 0
+        """It grows with each change of what `objects` gives."""
 
     @property
     def notes(self) -> list[str]:
@@ -86,6 +88,7 @@ class Serving:
         if groups is None or group not in groups:
             return
         groups.discard(group)
+        self.n_changes += 1
         self._exchange.replicator.unserve(group, content_id, self._exchange.now)
         self._exchange.schedule()
         if not groups:
@@ -122,6 +125,7 @@ class Serving:
             del self._notes[path]
 
     def _offer(self, group: GroupId, source: ObjectSource) -> None:
+        self.n_changes += 1
         self._exchange.replicator.serve(group, source.content_id, shape_of(source), source.have, self._exchange.now)
         self._exchange.schedule()
 

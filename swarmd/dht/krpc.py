@@ -5,7 +5,8 @@ the rest, since Mainline nodes add keys of their own (BEP 33's filters among the
 
 On a private network a message ends with the key `zs`, which sorts last: 16 bytes of keyed BLAKE2s over all that is
 before it. Mainline nodes ignore it; nodes with the key refuse messages without it. It tells who may take part, not
-that a message is fresh: what must not be replayed is bound to a token or a transaction.
+that a message is fresh: what must not be replayed is bound to a token or a transaction. Replies there say the time
+(`now`, seconds), to addresses that have proved themselves.
 
 RemoteError for what is no message; `Unanswerable` when it is a query that deserves an error reply, though its bencode
 may be wrong (BEP 44: values with keys out of order) or it be too long.
@@ -116,6 +117,8 @@ class Reply:
     transaction: bytes = b""
     families: tuple[bool, ...] = field(default=(), compare=False)
     """As in `want`: their keys are there even with no contacts (BEP 5, 32). Not read."""
+    clock: int | None = None
+    """Seconds of wall time (`now`), where it is known and there is room. Of private networks, unknown to Mainline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +257,8 @@ def _reply_head(reply: Reply) -> bytes:
         contacts = encode_contacts(contact for contact in reply.contacts if contact.is_ipv6 is ipv6)
         if contacts or ipv6 in reply.families:
             parts.append(b"%b%d:%b" % (name, len(contacts), contacts))
+    if reply.clock is not None:
+        parts.append(b"3:nowi%de" % reply.clock)
     if reply.samples is not None:
         samples = b"".join(reply.samples)
         parts.append(b"3:numi%de7:samples%d:%b" % (reply.n_stored, len(samples), samples))
@@ -379,6 +384,7 @@ def _decode_reply(fields: Fields, transaction: bytes) -> Reply:
         _integer(values, b"interval", 0) or 0,
         _decode_seen_as(fields),
         transaction,
+        clock=_integer(values, b"now", None),
     )
 
 

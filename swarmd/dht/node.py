@@ -1,7 +1,7 @@
 """A DHT node, sans-IO: Mainline's protocol, on a private network (with a key) or the public one.
 
 In: datagrams, time, and commands, each of which returns the number that its events carry. Out: datagrams, events, the
-next deadline. `state(now)` is what a restart should be given again.
+next deadline. `state(now)` is what a restart should be given again; `take_new_items` what must not wait for that.
 
 Invariant: all that can grow is bounded: tables (`table`), what is kept for others (`storage`, `announcements`),
 questions (`questions`), answers that wait (`responder`), operations and events here. Any bytes: an answer, an error
@@ -22,6 +22,7 @@ from swarmd.core.errors import Conflict, RemoteError
 from swarmd.core.rng import Rng
 from swarmd.dht import krpc
 from swarmd.dht.announcements import Announcements, PeerBounds
+from swarmd.dht.clocks import Clocks
 from swarmd.dht.contact import ID_BYTES, Contact, is_bound
 from swarmd.dht.events import Event, NodesDone
 from swarmd.dht.identities import Identities
@@ -34,7 +35,7 @@ from swarmd.dht.questions import Asker, Question, Questions
 from swarmd.dht.responder import Responder
 from swarmd.dht.server import Server
 from swarmd.dht.sightings import Sightings
-from swarmd.dht.state import State
+from swarmd.dht.state import SavedItem, State
 from swarmd.dht.storage import Bounds, Storage, Stored
 from swarmd.dht.table import K, Table
 from swarmd.dht.tokens import Tokens
@@ -96,7 +97,8 @@ class Node:
         }
         self._storage = Storage(settings.bounds)
         self._announcements = Announcements(settings.peer_bounds)
-        server = Server(self._tables, self._storage, self._announcements, Tokens(rng, now), rng)
+        self._clocks = Clocks()
+        server = Server(self._tables, self._storage, self._announcements, Tokens(rng, now), self._clocks, rng)
         limits = Limits(settings.rates, now, is_counting_bytes=settings.is_public)
         self._responder = Responder(self, server, limits, settings.network_key, is_mute=settings.is_read_only)
         self._is_read_only = settings.is_read_only
@@ -216,6 +218,15 @@ class Node:
         """BEP 43: from now on, ask as one that nobody can reach, and answer nobody; or take part again."""
         self._is_read_only = self._responder.is_mute = is_read_only
 
+    def set_clock(self, wall: float, now: float) -> None:
+        """The time here, as the nodes of a private network tell each other. To be told now and then: it may be set."""
+        if self.is_private():
+            self._clocks.set(wall, now)
+
+    def clock_ahead(self, now: float) -> float | None:
+        """Seconds by which it is ahead of the others'; None where that is not known."""
+        return self._clocks.ahead(now)
+
     def take_askers(self) -> set[str]:
         """The hosts from which questions of this network have come since the last call; the first MAX_ASKERS."""
         askers, self._askers = self._askers, set()
@@ -226,6 +237,14 @@ class Node:
         items, peers = self._storage.saved(now), self._announcements.saved(now)
         other_id = self._tables[True].own_id if True in self._tables else b""
         return State(self.node_id, contacts, items, peers, other_id)
+
+    @property
+    def has_new_items(self) -> bool:
+        return self._storage.has_new
+
+    def take_new_items(self, limit: int, now: float) -> tuple[SavedItem, ...]:
+        """Items that others have put here since the last call, as `state` has them: for who cannot wait for all."""
+        return self._storage.take_new(limit, now)
 
     def status(self) -> Status:
         return Status(
@@ -362,6 +381,8 @@ class Node:
         self._identities.heard(contact, now)
         self._tables[contact.is_ipv6].answered(contact, now)
         self._take_sighting(question, reply.seen_as, now)
+        if reply.clock is not None:
+            self._clocks.heard(question.address, reply.clock, now)
         question.asker.replied(contact, reply, now)
 
     def _take_sighting(self, question: Question, seen_as: Address | None, now: float) -> None:

@@ -107,6 +107,8 @@ class Responder:
         return self._limits.is_proved(address, now)
 
     def _answer_stranger(self, answer: Reply | Failure, query: Query, limit: int, address: Address, now: float) -> None:
+        if isinstance(answer, Reply) and answer.clock is not None:
+            answer = replace(answer, clock=None)
         contact = Contact(query.sender, address)
         can_ping = not query.is_read_only and self._machine.may_check and self._ping_bytes <= limit
         if isinstance(answer, Reply) and self._is_too_much(answer, limit):

@@ -11,6 +11,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.rng import Rng
 from swarmd.dht import krpc
 from swarmd.dht.announcements import Announcements
+from swarmd.dht.clocks import Clocks
 from swarmd.dht.contact import ID_BYTES, Contact, region_of
 from swarmd.dht.items import MAX_SALT_BYTES, MAX_VALUE_BYTES, is_signed
 from swarmd.dht.krpc import Code, Failure, Method, Query, Reply
@@ -39,12 +40,19 @@ _TEXTS = {
 
 class Server:
     def __init__(
-        self, tables: dict[bool, Table], storage: Storage, announcements: Announcements, tokens: Tokens, rng: Rng
+        self,
+        tables: dict[bool, Table],
+        storage: Storage,
+        announcements: Announcements,
+        tokens: Tokens,
+        clocks: Clocks,
+        rng: Rng,
     ) -> None:
         self._tables = tables
         self._storage = storage
         self._announcements = announcements
         self._tokens = tokens
+        self._clocks = clocks
         self._rng = rng
         self._samples: tuple[bytes, ...] = ()
         self._sampled_at = float("-inf")
@@ -54,15 +62,22 @@ class Server:
             code = self._store(query, address, now)
             if code is not None:
                 return Failure(code.value, _TEXTS[code], query.transaction, address)
-            return Reply(own_id, transaction=query.transaction, seen_as=address)
-        reply = Reply(own_id, transaction=query.transaction, seen_as=address)
-        if query.method is Method.PING:
-            return reply
+        clock = self._clocks.told(now)
+        if query.method in (Method.PUT, Method.ANNOUNCE, Method.PING):
+            return Reply(own_id, transaction=query.transaction, seen_as=address, clock=clock)
         families = query.want or (address.is_ipv6,)
         contacts = self._closest(query.target, families, address)
         has_token = query.method in (Method.GET_PEERS, Method.GET)
         token = self._tokens.token(address, query.target, now) if has_token else b""
-        reply = Reply(own_id, contacts, token, transaction=query.transaction, seen_as=address, families=families)
+        reply = Reply(
+            own_id,
+            contacts,
+            token,
+            transaction=query.transaction,
+            seen_as=address,
+            families=families,
+            clock=clock,
+        )
         if query.method is Method.GET_PEERS:
             return self._with_peers(reply, query, address, now)
         if query.method is Method.GET:

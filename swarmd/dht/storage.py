@@ -1,18 +1,19 @@
 """The BEP 44 items that a node keeps for others. In memory; `saved` and `restore` carry them over a restart with the
-time that is left to each.
+time that is left to each; `take_new` gives what has come since its last call, for an owner that writes it down at once.
 
 Invariant: never more than the `Bounds`, in number and bytes; and of one source (`contact.region_of`: a /24, a /64 or a
 private host) no more than its share, once half of the whole is used. So a network on one host has half of the room,
 and a flood from one source leaves the other half to the rest. What is full refuses: an item that is there stays until
 it expires, so that a flood displaces nothing. A mutable item is only followed by one with a higher seq, or by itself.
 
-Items have been verified before they come here. A crash loses what was not saved; its owners put it again.
+Items have been verified before they come here. A crash loses what the owner has not written; who put it does it again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 
 from swarmd.dht.items import Item
 from swarmd.dht.krpc import Code
@@ -46,6 +47,8 @@ class Storage:
     def __init__(self, bounds: Bounds | None = None) -> None:
         self._bounds = bounds or Bounds()
         self._items: dict[bytes, Stored] = {}  # least recently put first
+        self._new: dict[bytes, None] = {}
+        """Of `_items`: other than before, and not given out by `take_new`. An item that is put again is not."""
         self._item_sources: Counter[str] = Counter()
         self._byte_sources: Counter[str] = Counter()
         self.n_bytes = 0
@@ -75,6 +78,8 @@ class Storage:
             return Code.SERVER
         if old is None and not self._has_place(source, size):
             return Code.SERVER
+        if old is None or old.item != item:
+            self._new.setdefault(target)
         first_at = now - age
         if old is not None:
             source, first_at = old.source, max(first_at, old.first_at)
@@ -87,10 +92,19 @@ class Storage:
 
     def saved(self, now: float) -> tuple[SavedItem, ...]:
         self.expire(now)
-        return tuple(
-            SavedItem(stored.item, stored.source, stored.put_at + ITEM_PERIOD - now, now - stored.first_at)
-            for stored in self._items.values()
-        )
+        return tuple(_saved(stored, now) for stored in self._items.values())
+
+    @property
+    def has_new(self) -> bool:
+        return bool(self._new)
+
+    def take_new(self, limit: int, now: float) -> tuple[SavedItem, ...]:
+        """Those that have waited longest."""
+        self.expire(now)
+        targets = list(islice(self._new, limit))
+        for target in targets:
+            del self._new[target]
+        return tuple(_saved(self._items[target], now) for target in targets)
 
     def restore(self, saved: tuple[SavedItem, ...], now: float) -> None:
         """Within the bounds; nothing lasts longer than it would have."""
@@ -98,6 +112,7 @@ class Storage:
             at = now + min(one.remaining, ITEM_PERIOD) - ITEM_PERIOD
             if one.remaining > 0:
                 self.put(one.item.target, one.item, one.source, at, age=max(0, int(one.age + at - now)))
+        self._new.clear()
 
     def expire(self, now: float) -> None:
         """They are in the order of their times."""
@@ -106,6 +121,7 @@ class Storage:
             if now - stored.put_at < ITEM_PERIOD:
                 break
             self._drop(target)
+            self._new.pop(target, None)
 
     def _has_place(self, source: str, size: int) -> bool:
         bounds, n_items = self._bounds, len(self._items)
@@ -130,6 +146,10 @@ def _obstacle(old: Stored, item: Item, cas: int | None) -> Code | None:
     if cas is not None and cas != old.item.seq and not (is_same and cas == old.cas):
         return Code.CAS_MISMATCH
     return Code.SEQ_TOO_LOW if item.seq <= old.item.seq and not is_same else None
+
+
+def _saved(stored: Stored, now: float) -> SavedItem:
+    return SavedItem(stored.item, stored.source, stored.put_at + ITEM_PERIOD - now, now - stored.first_at)
 
 
 def _less(counter: Counter[str], source: str, by: int = 1) -> None:

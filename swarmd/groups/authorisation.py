@@ -80,6 +80,39 @@ class Authorisation:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorisations:
+    """What one node was given in one group, by one ticket or by several: for each right what was given last."""
+
+    publish: Authorisation | None = None
+    post: Authorisation | None = None
+
+    def with_another(self, given: Authorisation | None) -> Authorisations:
+        """`given` takes the place of what gave the same rights; others stay."""
+        if given is None:
+            return self
+        return Authorisations(
+            given if Right.PUBLISH in given.rights else self.publish, given if Right.POST in given.rights else self.post
+        )
+
+    def giving(self, right: Right) -> Authorisation | None:
+        """What gives that right; else what there is, so that a refusal can say what this node was given instead."""
+        return (self.publish or self.post) if right is Right.PUBLISH else (self.post or self.publish)
+
+    def encode(self) -> bytes:
+        """One behind the other; what gives both rights first, so that the other one is read as what came later."""
+        distinct = {each: None for each in (self.publish, self.post) if each is not None}
+        return b"".join(each.encode() for each in sorted(distinct, key=lambda each: -each.rights.value))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Authorisations:
+        """From what `encode` gives, not verified; RemoteError otherwise."""
+        found = cls()
+        for start in range(0, len(data), AUTHORISATION_BYTES):
+            found = found.with_another(Authorisation.decode(data[start : start + AUTHORISATION_BYTES]))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Authority:
     """The key pair that gives rights in a group: whoever holds it decides who publishes or posts."""
 

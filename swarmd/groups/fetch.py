@@ -111,9 +111,9 @@ class Fetcher:
 
     def close(self, peer: PeerId) -> None:
         """Nothing more comes from `peer`."""
-        source = self._sources.pop(peer, None)
-        if source is not None:
-            for digest in (*source.asked, *source.queue):
+        if self._sources.pop(peer, None) is not None:
+            # not only what is in its queue: what was asked of another when its turn came is no longer there
+            for digest in [digest for digest, want in self._wants.items() if peer in want.offerers]:
                 self._ask_next(digest, peer)
 
     def is_idle(self, peer: PeerId) -> bool:

@@ -51,14 +51,21 @@ class VirtualClock:
 class Seat:
     """A `Dht`: one node of the network."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, clock: VirtualClock) -> None:
         self.host = host
+        self._clock = clock
         self._shelf = Shelf(host.node)
         self.is_ready = True
         self.seen_as: Address | None = None
         self.announced: list[bytes] = []
         self.old: Item | None = None
         """What a node that lies gives for every item, if it is asked to."""
+
+    @property
+    def clock_ahead(self) -> float | None:
+        now = self._clock.monotonic()
+        self.host.node.set_clock(self._clock.wall(), now)
+        return self.host.node.clock_ahead(now)
 
     async def announce(self, info_hash: bytes, port: int = 0) -> list[Address]:
         self.announced.append(info_hash)
@@ -118,8 +125,8 @@ class Member:
 
     def __init__(self, world: World, number: int, *specs: GroupSpec, ahead: float = 0.0) -> None:
         self.identity = identity(number)
-        self.seat = Seat(world.hosts[number])
         self.clock = VirtualClock(world.network, ahead)
+        self.seat = Seat(world.hosts[number], self.clock)
         self.addresses: tuple[Address, ...] = (self.seat.host.address,)
         now = self.clock.monotonic()
         self.groups = {
@@ -183,6 +190,9 @@ class World:
     def __init__(self, settings: Settings = PRIVATE) -> None:
         self.network = Network(1)
         self.hosts = [self.network.add(settings) for _ in range(10)]
+        clock = VirtualClock(self.network)
+        for host in self.hosts:
+            host.node.set_clock(clock.wall(), clock.monotonic())
         for host in self.hosts[1:]:
             self.network.join(host, self.hosts[:1])
         self.network.run(30.0)

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from swarmd.daemon.advice import near_miss, of_authorisation
-from swarmd.groups.authorisation import NEVER, Authorisation, Right
+from swarmd.daemon.advice import near_miss
+from swarmd.groups.authorisation import Right
 from swarmd.groups.groupspec import Capability, GroupSpec
-from tests.groups.builders import authority, peer_id, restricted_spec, spec
+from tests.groups.builders import spec
 
 OURS = replace(spec("films"), tag=bytes(16))
 MUSIC = replace(spec("music"), secret=bytes([7]) * 32)
-BOTH = Right.PUBLISH | Right.POST
 
 
 @pytest.mark.parametrize(
@@ -38,18 +37,3 @@ def test_the_same_group_and_one_that_has_nothing_to_do_with_ours() -> None:
     assert near_miss(OURS, [OURS, MUSIC]) is None
     assert near_miss(MUSIC, [OURS]) is None
     assert near_miss(replace(OURS, name=""), [OURS, replace(OURS, name="", tag=b"")]) is None, "of single shares"
-
-
-def given(rights: Right, number: int = 1) -> Authorisation:
-    return authority().authorise(restricted_spec().group_id, peer_id(number), rights, NEVER)
-
-
-def test_an_authorisation_for_another_or_for_less_than_before() -> None:
-    own = peer_id(1)
-    assert of_authorisation(given(BOTH, 2), own, None) == "the ticket's authorisation is for another node"
-    less = of_authorisation(given(Right.POST), own, given(Right.PUBLISH))
-    assert less is not None
-    assert "let this node share here as well" in less
-    assert f"--publisher {own} --poster {own}" in less
-    for former in (None, given(Right.POST), given(Right.PUBLISH), given(BOTH)):
-        assert of_authorisation(given(BOTH), own, former) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ from swarmd.core.clock import SystemClock
 from swarmd.core.errors import Conflict, DiskFull, InvalidArgument, NoPeers, NotAllowed
 from swarmd.core.rng import SeededRng
 from swarmd.daemon import settings
-from swarmd.daemon.dht import FIRST_SAVE_PERIOD, DhtService, network_key
+from swarmd.daemon.dht import DhtService, network_key
 from swarmd.daemon.dht_entry import Entry
 from swarmd.daemon.dht_reports import dht_status
+from swarmd.daemon.dht_saving import FIRST_SAVE_PERIOD
 from swarmd.daemon.dht_searches import MAX_SEARCHES
 from swarmd.daemon.dht_state import cache_of, state_of
 from swarmd.daemon.dht_values import DhtValues, Key
@@ -33,7 +35,7 @@ from swarmd.dht.state import SavedItem, SavedPeer, State
 from swarmd.dht.storage import ITEM_PERIOD
 from swarmd.dht.upkeep import PUBLISH_PERIOD, TICK_PERIOD
 from swarmd.store.store import Store
-from swarmd.store.tables.dht import MAX_OWN, Cache
+from swarmd.store.tables.dht import MAX_OWN, Cache, StoredRow
 from tests.dht.network import Host, Network
 from tests.net.udp_host import Keeper
 
@@ -153,6 +155,30 @@ async def test_whom_it_knows_is_written_down_as_soon_as_it_knows_somebody(tmp_pa
         assert [address for _, address in cache.contacts] == [one.address]
         saving.cancel()
         del two.store.dht.save
+
+
+async def test_what_others_have_put_is_on_disk_seconds_later(tmp_path: Path) -> None:
+    """What a process leaves that is killed then: the files as they are."""
+    async with seat(tmp_path / "one") as one, seat(tmp_path / "second", bootstrap=one.address) as two:
+        loop, add = asyncio.get_running_loop(), one.store.dht.add
+        written: asyncio.Queue[int] = asyncio.Queue()
+
+        def told(network: bytes, rows: list[StoredRow]) -> None:
+            add(network, rows)
+            loop.call_soon_threadsafe(written.put_nowait, len(rows))
+
+        one.store.dht.add = told  # type: ignore[assignment, method-assign]
+        saving = asyncio.create_task(one.service.run_saving())
+        await two.values.put_named(b"before", "name", None, keep=False)
+        put = await two.values.put(SeededRng(1).bytes(20_000), keep=False)
+        async with asyncio.timeout(FIRST_SAVE_PERIOD - 5):
+            n_written = 0
+            while n_written < put.n_items + 1:
+                n_written += await written.get()
+        await asyncio.to_thread(shutil.copytree, tmp_path / "one", tmp_path / "third")
+        saving.cancel()
+    async with seat(tmp_path / "third") as again:
+        assert dht_status(again.service).items == put.n_items + 1
 
 
 async def test_where_there_is_none_every_command_says_why(tmp_path: Path) -> None:

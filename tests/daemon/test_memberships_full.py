@@ -12,12 +12,12 @@ import pytest
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import ManualClock
-from swarmd.core.errors import LocalError, NotFound
+from swarmd.core.errors import LocalError, NotAllowed, NotFound
 from swarmd.core.ids import ContentId, GroupId
 from swarmd.core.rng import SystemRng
 from swarmd.daemon.chronicle import COMPLAINT_PERIOD, RETRY_PERIOD
 from swarmd.daemon.trials import RETRY_PERIOD as TRIAL_RETRY_PERIOD
-from swarmd.groups.authorisation import NEVER, Right
+from swarmd.groups.authorisation import NEVER, Authorisations, Right
 from swarmd.groups.contacts import Contact
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.records import CertificateCache, Share, ShareKind, decode_record
@@ -133,11 +133,35 @@ async def test_an_authorisation_that_cannot_be_written_does_not_hold(pair: tuple
     right = membership.authority.authorise(group, second.identity.peer_id, Right.PUBLISH, NEVER)
     await refused(second, lambda: second.memberships.join(membership.spec, [], right))
     assert not second.memberships.get(group).group.may_publish(second.clock.wall())
-    assert second.memberships.get(group).authorisation is None
+    assert second.memberships.get(group).authorisations == Authorisations()
     await second.memberships.join(membership.spec, [], right)
     assert second.memberships.get(group).group.may_publish(second.clock.wall())
     (row,) = await second.ledger.run(second.store.groups.rows)
     assert row.authorisation == right.encode()
+
+
+async def test_two_tickets_give_two_rights_and_a_restart_keeps_both(pair: tuple[Member, Member]) -> None:
+    first, second = pair
+    restricted = Right.PUBLISH | Right.POST
+    capabilities = Capability.REPLICATION | Capability.POSTING
+    group = await first.memberships.create("press", capabilities, restricted)
+    membership = first.memberships.get(group)
+    assert membership.authority is not None
+    own = second.identity.peer_id
+    for rights in (Right.POST, Right.PUBLISH):
+        given = membership.authority.authorise(group, own, rights, NEVER)
+        await second.memberships.join(membership.spec, [], given)
+    (row,) = await second.ledger.run(second.store.groups.rows)
+    read = Authorisations.decode(row.authorisation)
+    assert read == second.memberships.get(group).authorisations
+    joined = second.memberships.get(group).group
+    assert joined.may_publish(second.clock.wall())
+    assert joined.posting is not None
+    joined.posting.check_may_post(read.giving(Right.POST), second.clock.wall())
+    late = membership.authority.authorise(group, own, Right.POST, 1)
+    with pytest.raises(NotAllowed):
+        await second.memberships.join(membership.spec, [], late)
+    assert second.memberships.get(group).authorisations == read
 
 
 async def test_a_caller_that_goes_away_leaves_memory_and_database_in_agreement(pair: tuple[Member, Member]) -> None:

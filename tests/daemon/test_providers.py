@@ -17,7 +17,15 @@ from swarmd.core.rng import SeededRng
 from swarmd.daemon.exchange import Exchange
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.programs import Programs
-from swarmd.daemon.providers import CHECK_PERIOD, DIAL_PERIOD, FEW_SOURCES, LOOK_PERIOD, MAX_PROVIDERS, Providing
+from swarmd.daemon.providers import (
+    CHECK_PERIOD,
+    DIAL_PERIOD,
+    FEW_SOURCES,
+    LOOK_PERIOD,
+    MAX_PROVIDERS,
+    SOON_PERIOD,
+    Providing,
+)
 from swarmd.daemon.serving import Serving
 from swarmd.daemon.transfer import TransferState
 from swarmd.daemon.transfers import Transfers
@@ -55,6 +63,7 @@ class Surroundings:
     transfers: list[Transfer] = field(default_factory=list)
     served: set[ContentId] = field(default_factory=set)
     standing: Progress = STUCK
+    n_changes: int = 0
     by_programs: set[ContentId] = field(default_factory=set)
     for_programs: list[ContentId] = field(default_factory=list)
     own: tuple[Contact, ...] = ()
@@ -139,6 +148,10 @@ def test_a_group_is_told_what_is_served() -> None:
     around.served = {content_id(2)}
     providing.handle_timer(LOOK_PERIOD)
     assert held_objects(around) == 1
+    around.served |= {content_id(3), content_id(4)}
+    around.n_changes += 1
+    providing.handle_timer(LOOK_PERIOD + SOON_PERIOD)
+    assert held_objects(around) == 3, "soon, when it is known that something has changed"
 
 
 def test_a_search_begins_at_once_and_who_is_found_is_dialed() -> None:
@@ -149,6 +162,18 @@ def test_a_search_begins_at_once_and_who_is_found_is_dialed() -> None:
     providing.hear(SPEC.group_id, Found(1, OBJECT, (contact(5),), False))
     providing.handle_timer(0.1)
     assert peer_id(5) in dialed(around, 1.0)
+
+
+def test_who_is_not_found_at_first_is_looked_for_again_soon() -> None:
+    """Whoever has shared it a moment ago is about to say so."""
+    providing, around = node()
+    around.transfers.append(Transfer())
+    providing.handle_timer(0.0)
+    providing.hear(SPEC.group_id, Found(1, OBJECT, (), True))
+    assert searches(around) == 1
+    providing.handle_timer(0.1)
+    providing.handle_timer(2.0)
+    assert searches(around) == 1
 
 
 def test_enough_sources_need_no_search() -> None:

@@ -207,7 +207,7 @@ async def test_who_holds_an_object_is_found_and_called(world: World) -> None:
     provided = Provided(lacks={(SPEC.group_id, content_id(1)), (SPEC.group_id, content_id(2))})
     part = ObjectPlaces(bob.around, provided, cast(Peers, calls))
     await ann.run(ann_part)
-    await bob.run(part, 10)
+    await bob.run(part, 2)
     assert calls.called == [ann.seat.host.address]
     provided.lacks.clear()
     await bob.run(part, 3600)

@@ -111,6 +111,18 @@ async def test_one_dated_in_the_future_is_refused_and_its_place_said_to_be_block
         await ours.put(SPEC.group_id, "motd", b"mine")
 
 
+async def test_who_writes_by_a_clock_far_ahead_is_told_and_blocks_nothing(world: World, books: Books) -> None:
+    ann, bob = Member(world, 1, ahead=3600.0), Member(world, 2, ahead=AHEAD_LIMIT / 2)
+    ours, theirs = await books.values(ann), await books.values(bob)
+    await theirs.put(SPEC.group_id, "motd", b"a little early")
+    for refused in (ours.put(SPEC.group_id, "motd", b"too early"), ours.remove(SPEC.group_id, "motd")):
+        with pytest.raises(Conflict, match="it is about 60 min earlier than by this machine's"):
+            await refused
+    ann.clock.ahead = 0.0
+    await ours.put(SPEC.group_id, "motd", b"set right")
+    assert (await theirs.get(SPEC.group_id, "motd")).data == b"set right"
+
+
 async def test_nobody_is_rolled_back(world: World, books: Books) -> None:
     ann, bob = Member(world, 1), Member(world, 2)
     theirs, ours = await books.values(ann), await books.values(bob)

@@ -52,6 +52,7 @@ MORE: list[Message] = [
     Reply(ASKER, CONTACTS, token=b"t", transaction=b"a", seen_as=Address("192.0.2.9", 5)),
     Reply(ASKER, item=immutable(b"v"), transaction=b"a"),
     Reply(ASKER, seq=9, transaction=b"a"),
+    Reply(ASKER, CONTACTS, b"t", item=immutable(b"v"), clock=1_795_427_220, transaction=b"a"),
     Failure(203, b"no", b"a", Address("192.0.2.9", 5)),
     Reply(ASKER, samples=(HASH, ASKER), n_stored=2, interval=60, transaction=b"a"),
 ]
@@ -130,7 +131,7 @@ def test_contacts_that_nobody_could_send_to_are_dropped() -> None:
 
 
 FIELDS = st.sampled_from(
-    [b"a", b"e", b"q", b"r", b"t", b"y", b"id", b"k", b"nodes", b"seq", b"sig", b"target", b"v", b"token"]
+    [b"a", b"e", b"q", b"r", b"t", b"y", b"id", b"k", b"nodes", b"now", b"seq", b"sig", b"target", b"v", b"token"]
 )
 WORDS = st.sampled_from([b"q", b"r", b"e", b"ping", b"get", b"put", b"find_node", ASKER, bytes(32), bytes(64)])
 VALUES = st.recursive(

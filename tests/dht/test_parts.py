@@ -11,6 +11,9 @@ from swarmd.core.addresses import Address
 from swarmd.core.errors import InvalidArgument, RemoteError
 from swarmd.core.rng import SeededRng
 from swarmd.dht.announcements import PEER_PERIOD, Announcements, PeerBounds
+from swarmd.dht.clocks import MAX_VOTERS as MAX_CLOCKS
+from swarmd.dht.clocks import PERIOD as CLOCK_PERIOD
+from swarmd.dht.clocks import Clocks
 from swarmd.dht.contact import Contact, _crc32c, bound_id, bound_to, decode_contacts, is_bound, network_of
 from swarmd.dht.identities import MAX_HOSTS, MAX_OF_HOST, PERIOD, Identities
 from swarmd.dht.items import Item, Signer, immutable, is_signed, mutable_target, verified
@@ -188,6 +191,42 @@ def test_a_restart_gives_nothing_more_time() -> None:
     assert soon.peers(b"h" * 20, 5.0 + PEER_PERIOD - 301) == [HOME]
     assert soon.peers(b"h" * 20, 5.0 + PEER_PERIOD - 299) == []
     assert state.aged(-1e9) == state, "a clock that was set back"
+
+
+def test_a_clock_is_ahead_of_what_most_say() -> None:
+    clocks = Clocks()
+    assert (clocks.told(NOW), clocks.ahead(NOW)) == (None, None)
+    clocks.set(1_000_000.0, NOW)
+    assert (clocks.told(NOW), clocks.told(NOW + 26), clocks.ahead(NOW)) == (1_000_000, 1_000_030, None)
+    for number, wall in enumerate((999_400, 999_300, 999_400, 5, 2**62)):
+        clocks.heard(Address(f"20.0.{number}.1", 1), wall, NOW)
+    for port in range(9):
+        clocks.heard(Address("20.0.4.7", port), 2**62, NOW)
+    assert clocks.ahead(NOW) == 600.0, "the lies of one network are one"
+    clocks.set(999_410.0, NOW + 10)
+    assert clocks.ahead(NOW + 10) == 0.0, "it was set"
+    assert clocks.ahead(NOW + CLOCK_PERIOD) is None
+    for number in range(2 * MAX_CLOCKS):
+        clocks.heard(Address(f"20.1.{number}.1", 1), 7, NOW)
+    assert len(clocks._votes) == MAX_CLOCKS
+
+
+def test_new_items_are_given_out_once() -> None:
+    """And such as were put again, with nothing new, not at all."""
+    storage, (first, second, third) = Storage(), (immutable(b"%d" % number) for number in range(3))
+    for item in (first, second, third, first):
+        _stored(storage, item)
+    assert [saved.item for saved in storage.take_new(2, NOW)] == [first, second]
+    _stored(storage, SIGNER.item(b"1", 1))
+    _stored(storage, SIGNER.item(b"2", 2))
+    _stored(storage, second, now=NOW + 10)
+    assert [saved.item.encoded for saved in storage.take_new(9, NOW + 10)] == [third.encoded, b"1:2"]
+    assert not storage.has_new
+    _stored(storage, immutable(b"gone"), now=NOW + 20)
+    assert storage.take_new(9, NOW + 20 + ITEM_PERIOD) == ()
+    later = Storage()
+    later.restore(storage.saved(NOW + 20), NOW + 20)
+    assert not later.has_new
 
 
 def test_storage_is_bounded_and_a_flood_displaces_nothing() -> None:

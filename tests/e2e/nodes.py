@@ -54,7 +54,8 @@ class Node:
     """One daemon. Use as a context manager: leaving kills it if it still runs.
 
     Started again, it listens on the port that it had the first time: one that the system gives to nobody meanwhile.
-    `config` is the text of its configuration file; `listen` nothing leaves the choice to the daemon.
+    `config` is the text of its configuration file; `listen` nothing leaves the choice to the daemon. `module` is what
+    Python runs: a daemon that differs from `swarmd` in what a test needs.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Node:
         arguments: Sequence[str] = ("--no-mdns",),
         prefix: Sequence[str] = (),
         config: str = "",
+        module: str = "swarmd",
     ) -> None:
-        self.folder = folder
+        self.folder, self._module = folder, module
         self.downloads = folder / "downloads"
         self.state_dir = folder / "state"
         self.socket = folder / "control.sock"
@@ -98,7 +100,7 @@ class Node:
         listen = [word for address in self._listen for word in ("--listen", address)]
         places = ["--config", str(self.config_file), "--state-dir", str(self.state_dir), "--socket", str(self.socket)]
         extra = [each for each in EXTRA_ARGUMENTS if not (each in TRANSPORTS and TRANSPORTS & set(self._arguments))]
-        return [*self._prefix, sys.executable, "-m", "swarmd", *places, *listen, *self._arguments, *extra]
+        return [*self._prefix, sys.executable, "-m", self._module, *places, *listen, *self._arguments, *extra]
 
     def spawn(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start without waiting for anything."""

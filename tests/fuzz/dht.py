@@ -18,6 +18,7 @@ from swarmd.core.addresses import Address
 from swarmd.core.errors import RemoteError
 from swarmd.core.rng import SeededRng
 from swarmd.dht import bencode, krpc
+from swarmd.dht.contact import bound_id
 from swarmd.dht.events import GetDone
 from swarmd.dht.items import Item, Signer, immutable, verified
 from swarmd.dht.krpc import Failure, Message, Method, Query, Reply
@@ -25,12 +26,15 @@ from swarmd.dht.limits import GROWTH
 from swarmd.dht.node import Node, Settings
 from swarmd.dht.operations import MAX_COPIES
 from swarmd.dht.questions import ANSWER_TIMEOUT
+from swarmd.dht.state import State
 from swarmd.dht.storage import ITEM_OVERHEAD_BYTES
 
 NOW = 1000.0
 STRANGER_IPV6 = Address("2001:db8::9", 4000)
 STRANGER, NEIGHBOUR = Address("203.0.113.9", 4000), Address("198.51.100.7", 5000)
-NEIGHBOUR_ID = b"n" * 20
+OWN = Address("192.0.2.33", 6881)
+KEY, WALL = b"k" * 32, 1.8e9
+NEIGHBOUR_ID = bound_id(NEIGHBOUR, SeededRng(3))
 TOKEN = b"a-token."
 SIGNER = Signer(b"s" * 32)
 VALUE = immutable(b"what is looked for")
@@ -54,9 +58,13 @@ _SOURCES = {Kind.STRANGER: STRANGER, Kind.STRANGER_IPV6: STRANGER_IPV6, Kind.NEI
 class Victim:
     """A node that knows one neighbour and looks for three things."""
 
-    def __init__(self) -> None:
-        self.now = NOW
-        self.node = Node(Settings(has_ipv6=True), SeededRng(1), NOW)
+    def __init__(self, key: bytes | None = None) -> None:
+        """With a key, of a private network: what comes is tagged as one of its members could."""
+        self.now, self._key = NOW, key
+        self.node = Node(
+            Settings(network_key=key, has_ipv6=True), SeededRng(1), NOW, State(bound_id(OWN, SeededRng(2)))
+        )
+        self.node.set_clock(WALL, NOW)
         self.asked: list[tuple[Query, Address]] = []
         self.proved = {NEIGHBOUR}
         """Who has answered us, or shown a good token."""
@@ -74,7 +82,7 @@ class Victim:
             self._answer(data)
         else:
             source = _SOURCES[kind]
-            data = self._with_token(data, source)
+            data = self._sealed(self._with_token(data, source))
             self.node.receive_datagram(data, source, self.now)
             sent = self.collect().get(source, 0)
             assert source in self.proved or sent <= GROWTH * len(data), "more than it may be"
@@ -86,7 +94,7 @@ class Victim:
         sent: dict[Address, int] = {}
         for data, address in self.node.datagrams_to_send():
             sent[address] = sent.get(address, 0) + len(data)
-            message = krpc.decode(data)
+            message = krpc.decode(data, self._key)
             if isinstance(message, Query):
                 self.asked.append((message, address))
         return sent
@@ -128,7 +136,10 @@ class Victim:
         query, address = self.asked.pop(0)
         data = b"d1:rd%be1:t%d:%b1:y1:re" % (body, len(query.transaction), query.transaction)
         self.proved.add(address)
-        self.node.receive_datagram(data, address, self.now)
+        self.node.receive_datagram(self._sealed(data), address, self.now)
+
+    def _sealed(self, data: bytes) -> bytes:
+        return data if self._key is None else krpc.tagged(data, self._key)
 
     def _with_token(self, data: bytes, source: Address) -> bytes:
         if TOKEN not in data:
@@ -145,9 +156,9 @@ class Victim:
 
     def _good_token(self, target: bytes, source: Address) -> bytes:
         question = Query(Method.GET, NEIGHBOUR_ID, target, transaction=b"t" * 8, is_read_only=True)
-        self.node.receive_datagram(krpc.encode(question), source, self.now)
+        self.node.receive_datagram(krpc.encode(question, self._key), source, self.now)
         for data, address in self.node.datagrams_to_send():
-            message = krpc.decode(data)
+            message = krpc.decode(data, self._key)
             if address == source and isinstance(message, Reply) and message.token:
                 return message.token
         return TOKEN
@@ -155,11 +166,13 @@ class Victim:
 
 def target(data: bytes) -> None:
     _check_decoding(data)
-    victim = Victim()
-    for kind, part in _steps(data):
-        _check_decoding(part)
-        victim.step(kind, part)
-    victim.end()
+    steps = _steps(data)
+    for key in (None, KEY):
+        victim = Victim(key)
+        for kind, part in steps:
+            _check_decoding(part)
+            victim.step(kind, part)
+        victim.end()
 
 
 def _check_decoding(data: bytes) -> None:
@@ -213,7 +226,7 @@ SEEDS = (
     script((Kind.NEIGHBOUR, _asked(Method.ANNOUNCE, port=9, token=TOKEN)), (Kind.STRANGER, _asked(Method.GET_PEERS))),
     script((Kind.NEIGHBOUR, _asked(Method.PUT, item=SIGNER.item(b"v", 3, b"s"), cas=2, token=TOKEN))),
     script((Kind.NEIGHBOUR, _asked(Method.PUT, item=_FORGED, token=TOKEN)), (Kind.TIME, b"")),
-    script(*[(Kind.ANSWER, _ANSWER + _NODES + b"5:token1:t")] * 6, (Kind.TIME, b""), (Kind.TIME, b"")),
+    script(*[(Kind.ANSWER, _ANSWER + _NODES + b"3:nowi1800000000e5:token1:t")] * 6, (Kind.TIME, b""), (Kind.TIME, b"")),
     script((Kind.ANSWER, _ANSWER + b"5:token1:t1:v" + VALUE.encoded), (Kind.ANSWER, _ANSWER + b"1:v5:false")),
     script((Kind.ANSWER, _ANSWER + b"5:token1:t6:valuesl6:abcdef18:abcdefghijklmnopqre")),
     script(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmd.core.errors import RemoteError
-from swarmd.groups.authorisation import AUTHORISATION_BYTES, NEVER, Authorisation, Authority, Right
+from swarmd.groups.authorisation import AUTHORISATION_BYTES, NEVER, Authorisation, Authorisations, Authority, Right
 
 from .builders import WALL, authority, peer_id, restricted_spec, spec
 
@@ -70,3 +70,20 @@ def test_any_bytes_are_an_authorisation_or_a_remote_error(data: bytes) -> None:
     except RemoteError:
         return
     assert decoded.encode() == data
+
+
+BOTH = Right.PUBLISH | Right.POST
+
+
+@given(st.lists(st.tuples(st.sampled_from([Right.PUBLISH, Right.POST, BOTH]), st.integers(1, 3)), max_size=6))
+def test_of_several_the_last_one_of_each_right_counts_and_is_written_down(tickets: list[tuple[Right, int]]) -> None:
+    had = Authorisations()
+    last: dict[Right, Authorisation] = {}
+    for rights, expires_at in tickets:
+        given_now = authority().authorise(GROUP, peer_id(7), rights, expires_at)
+        had = had.with_another(given_now)
+        last |= {right: given_now for right in (Right.PUBLISH, Right.POST) if right in rights}
+    assert (had.publish, had.post) == (last.get(Right.PUBLISH), last.get(Right.POST))
+    assert Authorisations.decode(had.encode()) == had
+    for right, other in ((Right.PUBLISH, Right.POST), (Right.POST, Right.PUBLISH)):
+        assert had.giving(right) == last.get(right, last.get(other))

@@ -112,6 +112,18 @@ def test_few_offerers_are_remembered() -> None:
     assert fetcher.n_wanted == 0
 
 
+def test_who_was_passed_over_and_has_gone_is_not_asked_when_the_other_fails() -> None:
+    """A second offerer's turn comes while the first one is asked, and it goes: the first one's end was a KeyError."""
+    for end in ("close", "deny"):
+        fetcher = Fetcher()
+        wanted = digests(1)
+        assert fetcher.offer(A, wanted, 100) and fetcher.offer(B, wanted, 100)
+        assert fetcher.requests(0.0) == [(A, wanted)]
+        fetcher.close(B)
+        fetcher.close(A) if end == "close" else fetcher.deny(A, wanted)
+        assert fetcher.n_wanted == 0
+
+
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(["offer", "resolve", "deny", "close", "ask", "timer"]), st.integers(0, 2), st.integers(0, 5)

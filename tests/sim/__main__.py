@@ -48,7 +48,7 @@ def _out_of_range(arguments: argparse.Namespace) -> str | None:
             return f"--{name} is a share: 0, or more and below 1"
         if name in _AMOUNTS and not 0 < value < math.inf:
             return f"--{name} is a number above 0"
-        if name in _SPANS and not 0 <= value < math.inf:
+        if name in _SPANS and value is not None and not 0 <= value < math.inf:
             return f"--{name.replace('_', '-')} is a number, 0 or more"
     return "a DHT has 2 nodes or more" if arguments.name == "dht" and arguments.nodes < 2 else None
 

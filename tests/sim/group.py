@@ -21,6 +21,9 @@ from tests.sim.inventions import Inventions
 CHURN_PERIOD = 600.0
 """Seconds in which the share of `--churn` is replaced."""
 MEASURED_PERIOD = 60.0
+SETTLE_PERIOD, SHORT_SETTLE_PERIOD = 120.0, 30.0
+MANY = 3000
+"""Members from which on the shorter one is the rule: 5,000 take four seconds of CPU for each of the group's."""
 RING_LIMIT = 300.0
 STEP = 1.0
 
@@ -30,7 +33,8 @@ class Setting:
     members: int
     seed: int = 1
     join_period: float = 10.0
-    settle_period: float = 120.0
+    settle_period: float | None = None
+    """Seconds from the start; None: what suits the number of members."""
     loss: float = 0.0
     churn: float = 0.0
     churn_period: float = CHURN_PERIOD
@@ -43,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", "--nodes", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--join-period", type=float, default=10.0, help="seconds in which all come; 0: at once")
-    parser.add_argument("--settle-period", type=float, default=120.0, help="seconds from the start")
+    parser.add_argument(
+        "--settle-period",
+        type=float,
+        help=f"seconds from the start: {SETTLE_PERIOD:g}, or {SHORT_SETTLE_PERIOD:g} for {MANY} members and more",
+    )
     parser.add_argument("--loss", type=float, default=0.0, help="share of packets that are lost")
     parser.add_argument("--churn", type=float, default=0.0, help="share of members that is replaced every ten minutes")
     parser.add_argument("--churn-period", type=float, default=CHURN_PERIOD, help="seconds for which this goes on")
@@ -71,7 +79,10 @@ def run(setting: Setting) -> dict[str, Any]:
     _join(crowd, setting)
     figures["ring_right_after_s"] = _until_right(crowd, 0.0)
     figures["join_bytes_per_member"] = round(mean(node.sent_bytes for node in crowd.nodes))
-    crowd.run(max(0.0, setting.settle_period - crowd.now))
+    if (settle_period := setting.settle_period) is None:
+        settle_period = SETTLE_PERIOD if setting.members < MANY else SHORT_SETTLE_PERIOD
+    crowd.run(max(0.0, settle_period - crowd.now))
+    figures["settled_until_s"] = round(crowd.now, 1)
     if setting.churn:
         figures["ring_wrong_in_churn"] = _churn(crowd, setting)
         figures["ring_right_after_churn_s"] = _until_right(crowd, crowd.now)

@@ -48,6 +48,16 @@ def test_the_next_takes_its_place(table: DhtTable) -> None:
     assert (empty.contacts, empty.items, empty.peers) == ((), (), ())
 
 
+def test_items_are_added_beside_what_is_there(table: DhtTable) -> None:
+    table.add(NETWORK, STORED)
+    table.save(replace(CACHE, items=STORED[:1]))
+    newer = replace(STORED[0], expires_at=9000.0)
+    table.add(OTHER, STORED)
+    assert table.cache(NETWORK) == replace(CACHE, items=STORED[:1]), "of another network than what is there"
+    table.add(NETWORK, [newer, STORED[1]])
+    assert table.cache(NETWORK) == replace(CACHE, items=(newer, STORED[1]))
+
+
 def own(number: int, root: bytes = b"r" * 20) -> OwnRow:
     return OwnRow(root, "label", 5, 10.5, replace(ITEM, target=b"%020d" % number))
 

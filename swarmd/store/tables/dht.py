@@ -5,7 +5,7 @@ All but the own items are a cache, for one network: rows of another (`network`) 
 clock, seconds. Items lie here as they travel: the bencoded value, and of a mutable one key, salt, seq and signature.
 
 Invariant: at most MAX_OWN own items. The cache has no bound of its own: it is what the node held, which is bounded.
-A crash loses of the cache what came after the last `save`, of the own items nothing.
+A crash loses of the cache what came after the last `save` or `add`, of the own items nothing.
 """
 
 from __future__ import annotations
@@ -104,17 +104,23 @@ class DhtTable:
         rows = self._database.query("SELECT target, seq, CAST(expires_at AS INTEGER) FROM dht_items")
         saved = {target: (seq, expires_at) for target, seq, expires_at in rows}
         with self._database.transaction() as sql:
+            self._write_items(row for row in items if saved.get(row.item.target) != (row.item.seq, int(row.expires_at)))
+            gone = saved.keys() - {row.item.target for row in items}
+            sql.conn.executemany("DELETE FROM dht_items WHERE target = ?", [(target,) for target in gone])
+
+    def add(self, network: bytes, items: Iterable[StoredRow]) -> None:
+        """Beside what was saved, if that is of this network: what is gone from memory stays until the next `save`."""
+        with self._database.transaction():
+            if self._database.query("SELECT 1 FROM dht_node WHERE network = ?", (network,)):
+                self._write_items(items)
+
+    def _write_items(self, items: Iterable[StoredRow]) -> None:
+        with self._database.transaction() as sql:
             sql.conn.executemany(
                 f"""INSERT OR REPLACE INTO dht_items ({_ITEM}, source, expires_at, put_at)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                [
-                    (*_values(row.item), row.source, row.expires_at, row.put_at)
-                    for row in items
-                    if saved.get(row.item.target) != (row.item.seq, int(row.expires_at))
-                ],
+                [(*_values(row.item), row.source, row.expires_at, row.put_at) for row in items],
             )
-            gone = saved.keys() - {row.item.target for row in items}
-            sql.conn.executemany("DELETE FROM dht_items WHERE target = ?", [(target,) for target in gone])
 
     def cache(self, network: bytes) -> Cache | None:
         """None when there is none of this network."""
