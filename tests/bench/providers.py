@@ -125,10 +125,10 @@ def is_listed(node: Node, name: str) -> bool:
     return any(share["name"] == name for share in node.call("ls")["shares"])
 
 
-def fetch(node: Node, path: Path) -> Round:
+def fetch(node: Node, path: Path, group: str = NAME) -> Round:
     clock = SystemClock()
     before, began = found(node), clock.monotonic()
-    transfer = node.call("get", source=path.name, group=NAME, target_dir=str(node.downloads))
+    transfer = node.call("get", source=path.name, group=group, target_dir=str(node.downloads))
     with node.control() as control:
         control.ask("transfer.wait", id=transfer["id"])
         while "params" in (message := control.receive()):
