@@ -40,9 +40,10 @@ class Traffic:
 class Link:
     """A neighbour."""
 
-    __slots__ = ("comparisons", "effort", "give", "take")
+    __slots__ = ("comparisons", "effort", "give", "opened_at", "take")
 
     def __init__(self, now: float) -> None:
+        self.opened_at = now
         self.give = TokenBucket(GIVE_RATE, GIVE_BURST, now)
         self.take = TokenBucket(TAKE_RATE, TAKE_BURST, now)
         self.effort = TokenBucket(EFFORT_RATE, EFFORT_BURST, now)

@@ -3,13 +3,13 @@
 In: posts that are news, who has announced them, time. Out: for each neighbour the keys that it is told.
 
 Posts that come together are told together. Who has announced one is not told of it, and of a large neighbourhood only
-some are: in a large mesh there are 60 neighbours, and to tell all of them takes three times a small post. Whom one does
-not tell, others do. Always told are those that were linked last, since they may have nobody else yet.
+some are, drawn by lot: in a large mesh there are 60 neighbours, and to tell all of them takes three times a small post.
+Whom one does not tell, others do. Who has just been linked is told besides, since it may have nobody else yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swarmd.core.ids import PeerId
@@ -18,16 +18,16 @@ from swarmd.groups.posting.messages import ANNOUNCE_BYTES
 
 ANNOUNCE_DELAY = 0.02
 """Seconds: posts that come together are announced together, and a neighbour that announces one is not told of it."""
-TOLD_SHARE = 0.6
+TOLD_SHARE = 0.5
 """Times a post's bytes for telling of it. Fewer who know mean fewer who ask and are refused, too: posts of 250 bytes
 are everywhere sooner than with twice as much."""
-TOLD_LIMITS = (12, 32)
-"""In a mesh at random one of 160,000 members is told by nobody when each tells twelve, and finds it by comparison."""
-MAX_NEWEST = 8
+TOLD_LIMITS = (8, 32)
+"""Who hears of it late tells few others or none, as most have announced it, but those few all: nobody is left out."""
+MAX_FRESH = 8
 
 
 def told_limit(post_bytes: int) -> int:
-    """Neighbours that tell this node of a post or are told by it."""
+    """Neighbours that are told of a post, those that have just been linked aside."""
     least, most = TOLD_LIMITS
     return max(least, min(most, int(TOLD_SHARE * post_bytes) // ANNOUNCE_BYTES))
 
@@ -60,17 +60,15 @@ class News:
             if (piece := self._pieces.get(key)) is not None:
                 piece.others |= {peer}
 
-    def tell(self, links: Iterable[PeerId]) -> dict[PeerId, list[bytes]]:
-        """What each of `links` (those linked last come last) is told now."""
+    def tell(self, links: Iterable[PeerId], fresh: Sequence[PeerId]) -> dict[PeerId, list[bytes]]:
+        """What each of `links` is told now; of those, `fresh` have just been linked, the last one last."""
         pieces, self._pieces, self.due_at = self._pieces, {}, None
         telling: dict[PeerId, list[bytes]] = {}
         for key, piece in pieces.items():
-            for peer in self._choose([peer for peer in links if peer not in piece.others], piece):
+            able = [peer for peer in links if peer not in piece.others]
+            if len(able) > piece.limit:
+                told = self._rng.sample(able, piece.limit)
+                able = told + [peer for peer in fresh[-MAX_FRESH:] if peer in able and peer not in told]
+            for peer in able:
                 telling.setdefault(peer, []).append(key)
         return telling
-
-    def _choose(self, peers: list[PeerId], piece: _Piece) -> list[PeerId]:
-        n = max(MAX_NEWEST, piece.limit - len(piece.others))
-        if len(peers) <= n:
-            return peers
-        return self._rng.sample(peers[:-MAX_NEWEST], n - MAX_NEWEST) + peers[-MAX_NEWEST:]

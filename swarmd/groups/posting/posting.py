@@ -57,6 +57,8 @@ BEGIN_BURST = 3
 SETTLING_PERIOD = 60.0
 """Seconds after its first link in which a member does not announce what it learned by comparison: it was there before,
 and so the others have it."""
+FRESH_PERIOD = 10.0
+"""Seconds for which a neighbour may have no other one."""
 NEWS_PERIOD = 5.0
 """Seconds after a post has come in which it is given to few only, and is news to whoever lacks it."""
 COPIES = 2
@@ -222,7 +224,7 @@ class Posting:
         for peer in self._fetcher.handle_timer(now):
             self._events.append(PeerFaulted(peer, 1, "announces posts and does not give them"))
         if self._news.due_at is not None and now >= self._news.due_at:
-            self._announce_news()
+            self._announce_news(now)
         if now >= self._compare_at:
             self._compare_at = now + self._compare_period()
             period = SHORT_PERIOD if self._is_settled(now) else WHOLE_PERIOD
@@ -345,13 +347,14 @@ class Posting:
         """Show a post, and have it announced to all but `others`."""
         self._events.append(Posted(post))
         size = len(post.encoded)
-        self._budget.earn(size, max(0, min(len(self._links), told_limit(size)) - len(others)))
+        self._budget.earn(size, max(0, min(len(self._links) - len(others), told_limit(size))))
         if (held := self._board.get(post.key)) is not None:
             held.n_least = 1 + self._rng.randrange(COPIES)
         self._news.add(post.key, size, others, now)
 
-    def _announce_news(self) -> None:
-        for peer, keys in self._news.tell(self._links).items():
+    def _announce_news(self, now: float) -> None:
+        fresh = [peer for peer, link in self._links.items() if now < link.opened_at + FRESH_PERIOD]
+        for peer, keys in self._news.tell(self._links, fresh).items():
             for some in _chunks(keys):
                 self._say(peer, Announce(some, is_news=True))
 
