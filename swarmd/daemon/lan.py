@@ -9,9 +9,11 @@ Invariant: of at most MAX_INSTANCES nodes it is kept what they gave.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from swarmd.core.addresses import Address
 from swarmd.core.clock import Clock
@@ -20,11 +22,13 @@ from swarmd.core.ids import GroupId
 from swarmd.core.rng import Rng
 from swarmd.daemon.memberships import Memberships
 from swarmd.daemon.supervisor import Policy, Supervisor
-from swarmd.discovery.mdns import Mdns
 from swarmd.discovery.sightings import MAX_INSTANCES, Lost, Sighted
 from swarmd.groups import beacon
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Source
+
+if TYPE_CHECKING:
+    from swarmd.discovery.mdns import Mdns
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,9 @@ class Lan:
 
     def start(self, listening: Sequence[Address], supervisor: Supervisor, wake: Callable[[], None]) -> None:
         """Announce and listen from now on; `wake` when somebody was found."""
-        self._mdns, self._wake = Mdns(listening, self._tags, self._clock, self._rng), wake
+        # Loaded here: zeroconf takes 3 MiB, which a node without mDNS has no use for.
+        mdns: type[Mdns] = importlib.import_module("swarmd.discovery.mdns").Mdns
+        self._mdns, self._wake = mdns(listening, self._tags, self._clock, self._rng), wake
         supervisor.start("mdns", self._mdns.run, Policy.RESTART)
         supervisor.start("mdns sightings", self._listen, Policy.RESTART)
 

@@ -383,8 +383,8 @@ class Membership:
 
     def _visit(self, now: float) -> None:
         """Try somebody who is only spoken of."""
-        unmet = {peer: self._hearsay.n_voices(peer) for peer in self._hearsay if peer in self._reachable}
-        self._visits.choose(unmet if self.is_small else {}, now)
+        hearsay = self._hearsay if self.is_small else ()
+        self._visits.choose({peer: self._hearsay.n_voices(peer) for peer in hearsay if peer in self._reachable}, now)
         self.dialer.wake(now)
 
     def _recall(self, member: Member, heard_at: float, now: float) -> None:

@@ -59,11 +59,13 @@ class _Link:
 class Runs:
     """Whose turn it is."""
 
-    __slots__ = ("_links", "_own_id", "_quiet_at", "_run_ends_at", "_running")
+    __slots__ = ("_links", "_own_id", "_quiet_at", "_run_ends_at", "_running", "_waiting")
 
     def __init__(self, own_id: PeerId) -> None:
         self._own_id = own_id
         self._links: dict[PeerId, _Link] = {}
+        self._waiting: dict[PeerId, None] = {}
+        """Those whose link is WAITING: looked at after each message of the group, and most often empty."""
         self._running: PeerId | None = None
         self._quiet_at = 0.0
         self._run_ends_at = 0.0
@@ -74,6 +76,7 @@ class Runs:
 
     def close(self, peer: PeerId) -> None:
         del self._links[peer]
+        self._waiting.pop(peer, None)
         if self._running == peer:
             self._running = None
 
@@ -95,7 +98,9 @@ class Runs:
         link = self._links[peer]
         is_first, link.theirs = link.theirs is None, theirs
         if is_first:
-            link.state = State.WAITING if self._starts(peer, link.sent, theirs) else State.LIVE
+            link.state = State.LIVE
+            if self._starts(peer, link.sent, theirs):
+                self._wait(peer, link)
         elif theirs != ours:
             self.request(peer, now)
 
@@ -103,7 +108,7 @@ class Runs:
         """A run with this neighbour would be of use; done if the last one was long enough ago."""
         link = self._links[peer]
         if link.state is State.LIVE and now >= link.run_after:
-            link.state = State.WAITING
+            self._wait(peer, link)
 
     def heard(self, peer: PeerId, now: float) -> None:
         """Something of a run, or what may be, came from this neighbour."""
@@ -120,9 +125,9 @@ class Runs:
         """The neighbour to start a run with, if there is one and no other is running."""
         if self._running is not None:
             return None
-        waiting = [peer for peer, link in self._links.items() if link.state is State.WAITING]
-        for peer in sorted(waiting, key=lambda peer: self._links[peer].run_after):
+        for peer in sorted(self._waiting, key=lambda peer: self._links[peer].run_after):
             link = self._links[peer]
+            del self._waiting[peer]
             if link.theirs == ours():
                 link.state = State.LIVE
                 continue
@@ -142,6 +147,10 @@ class Runs:
         link.state = State.LIVE
         link.rerun_period = RERUN_PERIOD if link.has_gained else min(2 * link.rerun_period, RERUN_LIMIT)
         link.run_after = now + link.rerun_period
+
+    def _wait(self, peer: PeerId, link: _Link) -> None:
+        link.state = State.WAITING
+        self._waiting[peer] = None
 
     def _starts(self, peer: PeerId, sent: Status, theirs: Status) -> bool:
         return sent != theirs and (sent.count, self._own_id) < (theirs.count, peer)

@@ -196,10 +196,13 @@ def _sectors(view: View, wanted: Mapping[PeerId, Reason]) -> tuple[dict[int, Pee
     covered: set[int] = set()
     for number, peer in view.linked:
         gap = (number - view.place) % RING
-        for sector in (_power(gap), -_power(RING - gap)):
-            if peer in wanted:
-                covered.add(sector)
-            elif sector not in best or view.latencies[peer] < view.latencies[best[sector]]:
+        sectors = _power(gap), -_power(RING - gap)
+        if peer in wanted:
+            covered.update(sectors)
+            continue
+        latency = view.latencies[peer]
+        for sector in sectors:
+            if sector not in best or latency < view.latencies[best[sector]]:
                 best[sector] = peer
     return best, covered
 

@@ -18,10 +18,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlite_utils import Database as SqliteUtils
-
 from swarmd.core.errors import DiskFull, LocalError
 from swarmd.store.migrations import upgrade
+from swarmd.store.transactions import atomic
 
 # A reader outside this process (a backup, `sqlite3` in a terminal) may hold the file for a moment.
 _BUSY_TIMEOUT_S = 30.0
@@ -44,16 +43,16 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+        # No isolation level: a statement on its own is a transaction, and all others begin in `transaction`.
+        self._sql = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             with self._translated():
-                self._sql = SqliteUtils(connection, execute_plugins=False)
-                self._sql.enable_wal()
+                self._sql.execute("PRAGMA journal_mode=WAL")
                 self._sql.execute("PRAGMA synchronous=FULL")
                 self._sql.execute("PRAGMA foreign_keys=ON")
                 upgrade(self._sql, path)
         except BaseException:
-            connection.close()
+            self._sql.close()
             raise
 
     def close(self) -> None:
@@ -61,10 +60,10 @@ class Database:
             self._sql.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[SqliteUtils]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of the block or nothing of it; nested blocks are savepoints. StateFull when there is no room."""
-        with self._lock, self._translated(), self._sql.atomic() as sql:
-            yield sql
+        with self._lock, self._translated(), atomic(self._sql):
+            yield self._sql
 
     def query(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock, self._translated():

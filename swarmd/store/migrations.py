@@ -2,19 +2,27 @@
 
 Invariant: a database carries the names of the steps it has been through; one with a step unknown here was written by
 a newer swarmd and is refused before anything is changed. A crash during a step leaves the database before it.
+
+The table of names is that of sqlite-utils, which earlier versions used: either reads what the other wrote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from sqlite_utils import Database, Migrations
+from sqlite3 import Connection
 
 from swarmd.core.errors import LocalError
+from swarmd.store.transactions import atomic
+
+_SET = "swarmd"
+_TABLE = """CREATE TABLE IF NOT EXISTS _sqlite_migrations (
+    id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"""
+_INDEX = """CREATE UNIQUE INDEX IF NOT EXISTS idx__sqlite_migrations_migration_set_name
+    ON _sqlite_migrations (migration_set, name)"""
 
 
 # Paths are BLOBs: a local path is bytes on Unix and need not be UTF-8. IDs are 32-byte BLOBs.
-def _first(db: Database) -> None:
+def _first(db: Connection) -> None:
     # What is known of an object, whether its data is here or not. `pages` holds its manifest behind the root.
     db.execute(
         """CREATE TABLE objects (
@@ -62,24 +70,24 @@ def _first(db: Database) -> None:
     db.execute("CREATE TABLE addresses (address TEXT PRIMARY KEY, peer_id BLOB, last_seen REAL NOT NULL)")
 
 
-def _downloads_begin(db: Database) -> None:
+def _downloads_begin(db: Connection) -> None:
     # Milliseconds of wall time. Of the downloads that are there it is not known: by now they had begun.
     db.execute("ALTER TABLE downloads ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0")
     db.execute("UPDATE downloads SET created_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000")
 
 
-def _members_noted(db: Database) -> None:
+def _members_noted(db: Connection) -> None:
     # Wall clock, seconds: when a row was first written. `last_seen` is -infinity for a member that never answered.
     db.execute("ALTER TABLE members ADD COLUMN noted_at REAL NOT NULL DEFAULT 0")
     db.execute("UPDATE members SET noted_at = CAST(strftime('%s', 'now') AS REAL)")
 
 
-def _background(db: Database) -> None:
+def _background(db: Connection) -> None:
     # Whether it gives way to all other traffic.
     db.execute("ALTER TABLE downloads ADD COLUMN background INTEGER NOT NULL DEFAULT 0")
 
 
-def _dht(db: Database) -> None:
+def _dht(db: Connection) -> None:
     # Of one network: the node's place, whom it knew, what it held for others. Then what it has put there itself.
     item = "encoded BLOB NOT NULL, key BLOB NOT NULL, salt BLOB NOT NULL, seq INTEGER NOT NULL, signature BLOB NOT NULL"
     db.execute("CREATE TABLE dht_node (network BLOB PRIMARY KEY, node_id BLOB NOT NULL, node_id_ipv6 BLOB NOT NULL)")
@@ -100,7 +108,7 @@ def _dht(db: Database) -> None:
     )
 
 
-def _group_values(db: Database) -> None:
+def _group_values(db: Connection) -> None:
     # What is put into the DHT again and again: the bencoded value, seq and signature of an item of BEP 44.
     db.execute(
         """CREATE TABLE group_values (
@@ -109,7 +117,7 @@ def _group_values(db: Database) -> None:
     )
 
 
-def _left_numbers(db: Database) -> None:
+def _left_numbers(db: Connection) -> None:
     # Of share records that gave way to a bound: the digest of publisher and name, and the seq below which nothing comes
     # back under them.
     db.execute(
@@ -120,7 +128,7 @@ def _left_numbers(db: Database) -> None:
     db.execute("CREATE INDEX left_numbers_by_group ON left_numbers (group_id)")
 
 
-_STEPS: dict[str, Callable[[Database], None]] = {
+_STEPS: dict[str, Callable[[Connection], None]] = {
     "0001_first": _first,
     "0002_downloads_begin": _downloads_begin,
     "0003_members_noted": _members_noted,
@@ -131,15 +139,33 @@ _STEPS: dict[str, Callable[[Database], None]] = {
 }
 
 
-def upgrade(db: Database, path: str) -> None:
+def upgrade(db: Connection, path: str) -> None:
     """Apply the steps not yet applied. LocalError when the schema is newer than this program."""
-    migrations = Migrations("swarmd")
-    for name, step in _STEPS.items():
-        migrations(name=name)(step)
-    unknown = sorted({step.name for step in migrations.applied(db)} - _STEPS.keys())
+    applied = _applied(db)
+    unknown = sorted(applied - _STEPS.keys())
     if unknown:
         raise LocalError(
             f"the database {path} was written by a newer swarmd (it knows step {unknown[-1]}): upgrade swarmd, "
             "or use another state folder"
         )
-    migrations.apply(db)
+    for name, step in _STEPS.items():
+        if name not in applied:
+            with atomic(db):
+                step(db)
+                _record(db, name)
+
+
+def _applied(db: Connection) -> set[str]:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
+        return set()
+    return {name for (name,) in db.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (_SET,))}
+
+
+def _record(db: Connection, name: str) -> None:
+    db.execute(_TABLE)
+    db.execute(_INDEX)
+    db.execute(
+        """INSERT INTO _sqlite_migrations (migration_set, name, applied_at)
+        VALUES (?, ?, strftime('%Y-%m-%d %H:%M:%f', 'now') || '000+00:00')""",
+        (_SET, name),
+    )

@@ -101,7 +101,7 @@ try:
     sys.exit("the kernel did not refuse it")
 except PermissionError:
     pass
-import aiofiles, blake3, ifaddr, msgspec, segno, sqlite_utils, sqlite3, zeroconf.asyncio
+import aiofiles, blake3, ifaddr, msgspec, segno, sqlite3, zeroconf.asyncio
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 AESGCM(bytes(32)).encrypt(bytes(12), bytes(1 << 20), None)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sqlite_utils import Migrations
 from swarmd.core.clock import SystemClock
 from swarmd.core.errors import DiskFull, LocalError
 from swarmd.store.database import Database
-from swarmd.store.migrations import _first
+from swarmd.store.migrations import _STEPS, _first
 from swarmd.store.tables.downloads import DownloadsTable, State
 
 
@@ -101,9 +102,9 @@ def test_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     database = Database(str(path))
     newer = Migrations("swarmd")
     newer(name="9999_of_the_future")(lambda db: None)
-    with database.transaction() as sql:
-        newer.apply(sql)
     database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        newer.apply(SqliteUtils(connection))
     before = path.read_bytes()
     with pytest.raises(LocalError, match=r"newer swarmd.*9999_of_the_future.*upgrade"):
         Database(str(path))
@@ -116,7 +117,7 @@ def test_downloads_of_the_first_schema_get_a_beginning(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     old = SqliteUtils(connection)
     first = Migrations("swarmd")
-    first(name="0001_first")(_first)
+    first(name="0001_first")(lambda db: _first(db.conn))
     first.apply(old)
     old.execute(
         """INSERT INTO downloads VALUES
@@ -131,6 +132,34 @@ def test_downloads_of_the_first_schema_get_a_beginning(tmp_path: Path) -> None:
         assert row.state is State.DATA
         assert int(before) * 1000 <= row.created_at <= SystemClock().wall() * 1000
         database.close()
+
+
+def test_steps_are_noted_as_sqlite_utils_does(database: Database) -> None:
+    """Databases were made by way of it before: either finds what the other has done."""
+    steps = Migrations("swarmd")
+    for name in _STEPS:
+        steps(name=name)(lambda db: pytest.fail("this step has been taken"))
+    with closing(sqlite3.connect(database.path)) as connection:
+        utils = SqliteUtils(connection)
+        before = utils.schema
+        steps.apply(utils)
+        assert [step.name for step in steps.applied(utils)] == list(_STEPS)
+        assert utils.schema == before
+
+
+def test_a_step_that_fails_leaves_the_database_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(db: sqlite3.Connection) -> None:
+        db.execute("CREATE TABLE half (a)")
+        raise ValueError("half way")
+
+    path = str(tmp_path / "swarmd.db")
+    monkeypatch.setitem(_STEPS, "0999_half", half)
+    with pytest.raises(ValueError, match="half way"):
+        Database(path)
+    monkeypatch.delitem(_STEPS, "0999_half")
+    with closing(Database(path)) as database:
+        assert database.query("SELECT name FROM sqlite_master WHERE name = 'half'") == []
+        assert [name for (name,) in database.query("SELECT name FROM _sqlite_migrations")] == list(_STEPS)
 
 
 def test_reopening_keeps_the_rows(tmp_path: Path) -> None:

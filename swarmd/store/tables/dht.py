@@ -91,10 +91,8 @@ class DhtTable:
                 "INSERT INTO dht_node (network, node_id, node_id_ipv6) VALUES (?, ?, ?)",
                 (cache.network, cache.node_id, cache.node_id_ipv6),
             )
-            sql.conn.executemany(
-                "INSERT OR REPLACE INTO dht_contacts (address, node_id) VALUES (?2, ?1)", cache.contacts
-            )
-            sql.conn.executemany(
+            sql.executemany("INSERT OR REPLACE INTO dht_contacts (address, node_id) VALUES (?2, ?1)", cache.contacts)
+            sql.executemany(
                 "INSERT OR REPLACE INTO dht_peers (info_hash, address, source, expires_at) VALUES (?, ?, ?, ?)",
                 [(row.info_hash, row.address, row.source, row.expires_at) for row in cache.peers],
             )
@@ -106,7 +104,7 @@ class DhtTable:
         with self._database.transaction() as sql:
             self._write_items(row for row in items if saved.get(row.item.target) != (row.item.seq, int(row.expires_at)))
             gone = saved.keys() - {row.item.target for row in items}
-            sql.conn.executemany("DELETE FROM dht_items WHERE target = ?", [(target,) for target in gone])
+            sql.executemany("DELETE FROM dht_items WHERE target = ?", [(target,) for target in gone])
 
     def add(self, network: bytes, items: Iterable[StoredRow]) -> None:
         """Beside what was saved, if that is of this network: what is gone from memory stays until the next `save`."""
@@ -116,7 +114,7 @@ class DhtTable:
 
     def _write_items(self, items: Iterable[StoredRow]) -> None:
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 f"""INSERT OR REPLACE INTO dht_items ({_ITEM}, source, expires_at, put_at)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 [(*_values(row.item), row.source, row.expires_at, row.put_at) for row in items],
@@ -149,7 +147,7 @@ class DhtTable:
             n_others = self._database.query("SELECT COUNT(DISTINCT target) FROM dht_own")[0][0]
             if n_others + len(rows) > MAX_OWN:
                 raise Conflict(f"{MAX_OWN} items of the DHT are kept already")
-            sql.conn.executemany(
+            sql.executemany(
                 f"INSERT INTO dht_own (root, label, size, kept_at, {_ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(row.root, row.label, row.size, row.kept_at, *_values(row.item)) for row in rows],
             )

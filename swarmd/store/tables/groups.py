@@ -89,7 +89,7 @@ class MembersTable:
     def put(self, group_id: GroupId, rows: Iterable[MemberRow], wall: float) -> None:
         """Add or replace the rows, in one transaction. Rows of a group that was left are dropped."""
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 """INSERT INTO members (group_id, peer_id, addresses, last_seen, noted_at)
                 SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM groups WHERE group_id = ?1)
                 ON CONFLICT (group_id, peer_id) DO UPDATE
@@ -129,7 +129,7 @@ class MembersTable:
 
     def delete(self, group_id: GroupId, peers: Iterable[PeerId]) -> None:
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 "DELETE FROM members WHERE group_id = ? AND peer_id = ?", [(group_id, peer) for peer in peers]
             )
 
@@ -143,7 +143,7 @@ class RecordsTable:
     def put(self, group_id: GroupId, rows: Iterable[RecordRow]) -> None:
         """Add or replace the rows, in one transaction. Rows of a group that was left are dropped."""
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 """INSERT OR REPLACE INTO records (group_id, publisher, name, record)
                 SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM groups WHERE group_id = ?1)""",
                 [(group_id, row.publisher, row.name, row.record) for row in rows],
@@ -172,7 +172,7 @@ class RecordsTable:
 
     def delete(self, group_id: GroupId, keys: Iterable[tuple[PeerId, str]]) -> None:
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 "DELETE FROM records WHERE group_id = ? AND publisher = ? AND name = ?",
                 [(group_id, publisher, name) for publisher, name in keys],
             )
@@ -188,7 +188,7 @@ class NumbersTable:
     def put(self, group_id: GroupId, numbers: Iterable[tuple[bytes, int]], most: int) -> None:
         """Add or replace these, and keep the `most` that were put last. Those of a group that was left are dropped."""
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 """INSERT OR REPLACE INTO left_numbers (group_id, key, seq)
                 SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM groups WHERE group_id = ?1)""",
                 [(group_id, key, seq) for key, seq in numbers],

@@ -55,7 +55,7 @@ class ObjectsTable:
     def put_pages(self, content_id: ContentId, pages: Iterable[tuple[int, int, bytes]]) -> None:
         """Pages as (kind, number, data); ones already there are left as they are."""
         with self._database.transaction() as sql:
-            sql.conn.executemany(
+            sql.executemany(
                 "INSERT OR IGNORE INTO pages (content_id, kind, number, data) VALUES (?, ?, ?, ?)",
                 [(content_id, kind, number, data) for kind, number, data in pages],
             )
