@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from swarmd.core.addresses import Address
 from swarmd.core.errors import RemoteError
@@ -168,12 +168,12 @@ class Membership:
             stated.append((Address(via.host, port), Source.OBSERVED))
         self.dialer.restate(peer, stated, now)
 
-    def receive_gossip(self, introducer: PeerId, entries: Iterable[MemberEntry], now: float) -> None:
+    def receive_gossip(self, introducer: PeerId, entries: Sequence[MemberEntry], now: float) -> None:
         """A neighbour says who else is there. RemoteError where nobody is to be spoken of."""
         if self.is_named_only:
             raise RemoteError("in this group members are not spoken of")
         via = self._members[introducer].link_address
-        for entry in entries:
+        for entry in reversed(entries):  # the most important come first, and who is heard last stays
             peer, heard_at = entry.peer_id, now - entry.age
             if peer == self._own_id or heard_at <= self._deaths.at(peer):
                 continue
