@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import select
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from hashlib import sha1, sha512
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,27 @@ def test_a_node_that_was_restarted_finds_and_answers(farm: Farm) -> None:
     ann.kill_daemon()
     (eve,) = farm.start(arguments=(LOCAL, "--bootstrap", bob.address()))
     assert eve.swarm("dht", "get", of_ann) == "of ann"
+
+
+def test_what_others_have_put_outlives_kill_9(farm: Farm) -> None:
+    """They need not put it again: the node has it on disk two seconds after it came, and answers with it."""
+    holder, ann = network(farm, 2)
+    key = put(ann, "of ann")
+    assert holder.call("dht.status")["items"] == 1
+    assert any(map(has_written_it, [holder] * 60))
+    holder.kill_daemon()
+    ann.kill_daemon()
+    holder.start()
+    assert holder.call("dht.status")["items"] == 1
+    (eve,) = farm.start(arguments=(LOCAL, "--bootstrap", holder.address()))
+    assert eve.swarm("dht", "get", key) == "of ann"
+
+
+def has_written_it(node: Node) -> bool:
+    """Looked at after a command: that is what it takes its time with."""
+    node.swarm("version")
+    with closing(sqlite3.connect(f"file:{node.state_dir / 'swarmd.db'}?mode=ro", uri=True)) as database:
+        return bool(database.execute("SELECT 1 FROM dht_items").fetchall())
 
 
 def test_networks_of_other_names_stay_apart(farm: Farm) -> None:
