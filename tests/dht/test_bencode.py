@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from swarmd.core.errors import InvalidArgument, RemoteError
 from swarmd.dht import bencode
-from swarmd.dht.bencode import MAX_DEPTH, MAX_INTEGER
+from swarmd.dht.bencode import MAX_DEPTH, MAX_INTEGER, MAX_OUTLINED
 
 VALUES = st.recursive(
     st.integers(-MAX_INTEGER - 1, MAX_INTEGER) | st.binary(max_size=30),
@@ -90,3 +90,12 @@ def test_any_bytes(data: bytes) -> None:
     except RemoteError:
         return
     assert bencode.encode(value) == data
+
+
+def test_an_outline_takes_no_more_time_than_a_proper_message() -> None:
+    proper = b"d1:al" + b"le" * (MAX_OUTLINED // 2 - 5) + b"ee"
+    assert bencode.outline(proper)[b"a"] == proper[4:-1]
+    with pytest.raises(RemoteError, match="too many parts"):
+        bencode.outline(b"d1:al" + b"le" * MAX_OUTLINED + b"ee")
+    with pytest.raises(RemoteError, match="too many parts"):
+        bencode.outline(b"d1:a" + b"l" * 60_000)

@@ -130,6 +130,31 @@ def test_contacts_that_nobody_could_send_to_are_dropped() -> None:
     assert reply.contacts == (Contact(ASKER, Address("192.0.2.1", 6881)),)
 
 
+def test_lists_in_a_reply_are_bounded() -> None:
+    nodes = b"".join(ASKER + bytes([192, 0, 2, number, 26, 225]) for number in range(1, 50))
+    data = b"d1:rd2:id20:%b5:nodes%d:%be1:t1:a1:y1:re" % (ASKER, len(nodes), nodes)
+    assert _reply(data).contacts == tuple(
+        Contact(ASKER, Address(f"192.0.2.{number}", 6881)) for number in range(1, 1 + krpc.MAX_CONTACTS)
+    )
+    samples = b"".join(bytes([number]) * 20 for number in range(60))
+    data = b"d1:rd2:id20:%b7:samples%d:%be1:t1:a1:y1:re" % (ASKER, len(samples), samples)
+    assert _reply(data).samples == tuple(bytes([number]) * 20 for number in range(krpc.MAX_SAMPLES))
+    peers = b"".join(b"6:" + bytes([192, 0, 2, 1, 26, number]) for number in range(230))
+    data = b"d1:rd2:id20:%b6:valuesl%bee1:t1:a1:y1:re" % (ASKER, peers)
+    assert len(_reply(data).peers) == krpc.MAX_PEERS
+
+
+def _reply(data: bytes) -> Reply:
+    reply = krpc.decode(data)
+    assert isinstance(reply, Reply)
+    return reply
+
+
+def test_samples_of_the_wrong_length() -> None:
+    with pytest.raises(RemoteError, match="samples of the wrong length"):
+        krpc.decode(b"d1:rd2:id20:%b7:samples19:%be1:t1:a1:y1:re" % (ASKER, bytes(19)))
+
+
 FIELDS = st.sampled_from(
     [b"a", b"e", b"q", b"r", b"t", b"y", b"id", b"k", b"nodes", b"now", b"seq", b"sig", b"target", b"v", b"token"]
 )

@@ -17,9 +17,9 @@ from swarmd.dht.contact import Contact, bound_id
 from swarmd.dht.events import GetDone, PeersDone, PeersFound, PutDone
 from swarmd.dht.items import Item, Signer, immutable
 from swarmd.dht.krpc import Failure, Method, Query, Reply
-from swarmd.dht.limits import GROWTH
-from swarmd.dht.lookup import ALPHA, MAX_ASKED, PATHS, Lookup
+from swarmd.dht.lookup import ALPHA, MAX_ASKED, MAX_NAMED, PATHS, Lookup
 from swarmd.dht.node import MAX_OPERATIONS, Node, Settings
+from swarmd.dht.responder import MAX_HELD, MAX_HELD_OF_ONE
 from swarmd.dht.shelf import Shelf
 from swarmd.dht.state import SavedItem, State
 from swarmd.dht.table import GOOD_PERIOD, MAX_FAILURES, K, Table
@@ -216,7 +216,7 @@ def test_a_stranger_is_not_sent_more_than_three_times_its_question(method: Metho
     for padding in (b"a", b"a" * 20):
         question = Query(method, b"q" * 20, target, want=(False, True), transaction=padding)
         sent = _asked(node, question)
-        assert 0 < sum(map(len, sent)) <= GROWTH * len(krpc.encode(question))
+        assert 0 < sum(map(len, sent)) <= 3 * len(krpc.encode(question))
 
 
 def _fill(node: Node) -> bytes:
@@ -253,6 +253,40 @@ def test_a_large_answer_goes_once_the_address_is_proved() -> None:
     held = krpc.decode(answer)
     assert address == STRANGER and isinstance(held, Reply)
     assert (held.transaction, held.item) == (b"mine", immutable(bytes(996)))
+
+
+def test_answers_that_wait_are_bounded_and_the_oldest_gives_way() -> None:
+    node = _lone()
+    _prove(node, Address("198.51.0.1", 1))
+    target = _fill(node)
+    askers = [Address(f"203.{number}.113.1", 6881) for number in range(MAX_HELD + 1)]
+    pings = {
+        address: _asked(node, Query(Method.GET, b"q" * 20, target, transaction=b"a"), address) for address in askers
+    }
+    assert all(len(sent) <= 1 for sent in pings.values())
+    assert len(node._responder._held) == MAX_HELD
+    assert _answered(node, askers[0], pings[askers[0]]) == [], "the first has waited longest"
+    assert len(_answered(node, askers[-1], pings[askers[-1]])) == 1
+
+
+def test_answers_that_wait_for_one_address_are_bounded() -> None:
+    node = _lone()
+    _prove(node, Address("198.51.0.1", 1))
+    target = _fill(node)
+    sent = [
+        _asked(node, Query(Method.GET, b"q" * 20, target, transaction=b"%d" % number))
+        for number in range(MAX_HELD_OF_ONE + 5)
+    ]
+    assert len(_answered(node, STRANGER, sent[0])) == MAX_HELD_OF_ONE
+
+
+def _answered(node: Node, address: Address, pings: list[bytes]) -> list[bytes]:
+    """What goes to an address once it has answered our ping."""
+    for data in pings:
+        ping = krpc.decode(data)
+        assert isinstance(ping, Query) and ping.method is Method.PING
+        node.receive_datagram(krpc.encode(Reply(b"q" * 20, transaction=ping.transaction)), address, START)
+    return [data for data, to in node.datagrams_to_send() if to == address]
 
 
 def test_a_flood_from_one_network_is_answered_in_part() -> None:
@@ -361,6 +395,18 @@ def test_a_lookup_ends_whatever_others_invent() -> None:
     assert asked == MAX_ASKED
 
 
+def test_of_a_long_reply_the_closest_are_asked() -> None:
+    first = Contact(b"\xff" * 20, Address("203.0.113.1", 1))
+    named = [Contact(bytes(18) + bytes([n, 0]), Address(f"10.0.{n}.1", 1)) for n in range(1, 40)]
+    lookup = Lookup(bytes(20), [first], b"o" * 20, n_paths=1)
+    asked: list[Contact] = []
+    while picked := lookup.pick_next():
+        asked += picked
+        for contact in picked:
+            lookup.failed(contact) if contact != first else lookup.replied(contact, reversed(named))
+    assert asked == [first, *named[:MAX_NAMED]]
+
+
 def test_a_hostile_path_does_not_capture_the_others() -> None:
     """One of three first contacts names only its own kind, nearer than anybody: honest nodes are found too."""
     honest = {n: Contact(bytes([n]) + bytes(19), Address("192.0.2.1", n)) for n in range(1, 100)}
@@ -393,7 +439,7 @@ def test_any_bytes_into_a_node(datagrams: list[bytes]) -> None:
     for data in datagrams:
         node.receive_datagram(data, STRANGER, START)
         sent = sum(len(answer) for answer, _ in node.datagrams_to_send())
-        assert sent <= GROWTH * len(data)
+        assert sent <= 3 * len(data)
     node.handle_timer(START + 100.0)
     assert node.status().n_items == 0
 

@@ -237,8 +237,17 @@ def test_storage_is_bounded_and_a_flood_displaces_nothing() -> None:
     assert [_stored(storage, item, "other") for item in items[10:15]] == [None] * 3 + [Code.SERVER] * 2
     assert [_stored(storage, item, "third") for item in items[15:18]] == [None] * 2 + [Code.SERVER]
     assert storage.item(items[0].target, NOW) == items[0]
-    small = Storage(Bounds(max_bytes=2000, share=1.0))
-    assert [_stored(small, immutable(bytes(500) + bytes([n]))) for n in range(3)] == [None, Code.SERVER, Code.SERVER]
+
+
+def test_storage_is_bounded_in_bytes_too() -> None:
+    items = [
+        immutable(bytes(500) + bytes([number])) for number in range(6)
+    ]  # 1,105 bytes each with ITEM_OVERHEAD_BYTES
+    storage = Storage(Bounds(max_bytes=4_000, share=0.5))
+    assert [_stored(storage, item, "flood") for item in items[:2]] == [None, Code.SERVER], "its share"
+    others = [_stored(storage, item, source) for item, source in zip(items[2:], "abcd", strict=True)]
+    assert others == [None, None, Code.SERVER, Code.SERVER], "the whole"
+    assert 3_300 <= storage.n_bytes <= 4_000
 
 
 def test_peers_are_bounded_and_expire() -> None:
@@ -281,6 +290,7 @@ def test_a_network_has_its_rate() -> None:
     answered = [many.may_answer(Address(f"10.{n >> 8}.{n & 255}.1", 1), NOW) for n in range(MAX_NETWORKS + 10)]
     assert sum(answered) == 1000 * STRANGERS, "the rate in all holds whoever asks"
     assert sum(many.may_answer(HOME, NOW) for _ in range(400)) == 200, "and leaves room for the known"
+    assert len(many._networks) == MAX_NETWORKS
 
 
 def test_proof_is_of_an_address_and_for_a_time() -> None:
