@@ -278,7 +278,7 @@ def test_no_neighbour_can_fill_the_table_with_inventions(monkeypatch: pytest.Mon
 
 
 def test_of_a_report_longer_than_its_share_the_most_important_are_kept() -> None:
-    """They come first. Else a newcomer with many neighbours would forget whoever stands next to it for the random ones."""
+    """They come first. Else a newcomer with many neighbours would forget those next to it for the random ones."""
     linked = [peer_id(number) for number in range(1, 51)]
     made = members(*linked)
     named = [peer_id(number) for number in range(100, 100 + ENTRIES_PER_MESSAGE)]
