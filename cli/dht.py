@@ -74,7 +74,7 @@ def put(
         done = client.call(dht.PUT, params)
     settings.emit(done, escape(done.key))
     if settings.is_watched:
-        settings.say(f"{size(done.size)} in {count(done.items, 'item')}, each on {done.copies} nodes or more")
+        settings.say(f"{size(done.size)} in {count(done.items, 'item')}, each on {count(done.copies, 'node')} or more")
 
 
 @dht_command.command("get")

@@ -112,7 +112,9 @@ def _neighbour_row(neighbour: Neighbour) -> tuple[str, ...]:
 
 
 def _group_text(group: GroupInfo) -> str:
-    if not group.restrict_publish:
+    if "replication" not in group.capabilities:
+        publishing = "nothing can be shared in it"
+    elif not group.restrict_publish:
         publishing = "every member may share"
     elif group.authority:
         publishing = "only those whom you authorise may share (swarm group invite --publisher)"
@@ -124,7 +126,7 @@ def _group_text(group: GroupInfo) -> str:
             f"ID          {group.group_id}",
             f"members     {count(group.members, 'other')} known, {group.connected} connected",
             f"shares      {group.shares}",
-            f"offers      {escape(', '.join(group.capabilities))}",
+            f"offers      {escape(', '.join(group.capabilities)) or 'nothing'}",
             f"publishing  {publishing}",
             *_posting_lines(group),
             f"estimated   {count(group.estimated_members, 'member')}",
@@ -147,7 +149,12 @@ def _group_text(group: GroupInfo) -> str:
 def _posting_lines(group: GroupInfo) -> list[str]:
     if "posting" not in group.capabilities:
         return []
-    who = "only authorised members post" if group.restrict_post else "every member may post"
+    if not group.restrict_post:
+        who = "every member may post"
+    elif group.authority:
+        who = "only those whom you authorise may post (swarm group invite --poster)"
+    else:
+        who = "restricted, you may post" if group.may_post else "restricted, you may not post"
     return [f"posts       {who}"]
 
 

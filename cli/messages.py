@@ -12,10 +12,10 @@ from cli import streams
 from cli.complete import group_names
 from cli.context import Settings, json_option, pass_settings, read_bytes
 from cli.spans import Span
-from cli.wording import short
+from cli.wording import group_label, short
 from swarmd.control import messaging, schema
 from swarmd.control.records import Event, Lost, Topic
-from swarmd.core.errors import InvalidArgument, NotAllowed
+from swarmd.core.errors import InvalidArgument, NotAllowed, NotFound
 from swarmd.core.terminal import escape
 
 _group_argument = click.argument("group", metavar="G", shell_complete=group_names)
@@ -47,7 +47,7 @@ def post_command(settings: Settings, group: str, message: str) -> None:
 @pass_settings
 def listen_command(settings: Settings, group: str, recent: bool) -> None:
     """Print what is posted in group G, and what is sent to this node in it, until you interrupt it."""
-    topics: list[Topic] = ["posts", "messages"]
+    topics: list[Topic] = ["posts", "messages", "groups"]
     with settings.connect() as client, settings.connect() as feed:
         found = client.call(schema.GROUP_SHOW, schema.GroupParams(group=group))
         if not {"posting", "routing"} & set(found.capabilities):
@@ -66,6 +66,9 @@ def listen_command(settings: Settings, group: str, recent: bool) -> None:
         for event in events:
             if isinstance(event, Lost):
                 settings.say(f"swarm: {event.count} messages came faster than they could be shown, and are lost here")
+            elif event.topic == "groups":
+                if event.name == "left" and event.data.group_id == group_id:
+                    raise NotFound(f"this node is not in group {group_label(group_id, found.name)} any more")
             elif event.data.group_id == group_id and getattr(event.data, "message_id", None) not in shown:
                 _show(settings, _kind(event), event.data)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from cli.context import Settings, read_bytes
-from cli.wording import group_label, short, size, table
+from cli.wording import count, group_label, short, size, table
 from swarmd.control import values
 from swarmd.core.errors import InvalidArgument
 from swarmd.core.terminal import escape
@@ -29,7 +29,7 @@ def put_value(settings: Settings, group: str, key: str, value: str) -> None:
     with settings.connect() as client:
         done = client.call(values.PUT_VALUE, values.PutValueParams(group=group, key=key, text=text, data=data))
     label = group_label(done.group_id, done.group_name)
-    settings.emit(done, f"{escape(done.key)} in {label}: on {done.copies} nodes")
+    settings.emit(done, f"{escape(done.key)} in {label}: on {count(done.copies, 'node')}")
 
 
 def get_value(settings: Settings, group: str, key: str) -> None:
@@ -49,7 +49,10 @@ def remove_value(settings: Settings, group: str, key: str) -> None:
     with settings.connect() as client:
         done = client.call(values.REMOVE_VALUE, values.RemoveValueParams(group=group, key=key))
     label = group_label(done.group_id, done.group_name)
-    settings.emit(done, f"{escape(done.key)} is gone from {label}: {done.copies} nodes know")
+    settings.emit(
+        done,
+        f"{escape(done.key)} is gone from {label}: {count(done.copies, 'node')} know{'s' if done.copies == 1 else ''}",
+    )
 
 
 def list_values(settings: Settings, group: str | None) -> None:

@@ -82,6 +82,7 @@ class Connection:
             for hook in self._close_hooks:
                 hook()
             self._explain(outcomes)
+            self._let_go(outcomes)
 
     def _explain(self, outcomes: Iterable[object]) -> None:
         for outcome in outcomes:
@@ -89,6 +90,13 @@ class Connection:
                 log.warning("control client %s dropped: %s", self._credentials, outcome)
             elif isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
                 log.error("control connection failed", exc_info=outcome)
+
+    def _let_go(self, outcomes: Iterable[object]) -> None:
+        """Of whatever holds this in a circle, and with it up to 3 MiB that were read: the collector comes seldom."""
+        self._output.close()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                outcome.__traceback__ = None  # frames that hold the stream, which keeps its exception
 
     async def stop(self) -> None:
         """Answer what runs with "stopping", let that be sent if the client reads, and end `serve`."""

@@ -51,7 +51,7 @@ class SendParams(MessageParams, frozen=True, kw_only=True):
     """`send`: to neighbours, one hop. `nearest` takes an address of the group, or a peer ID, and may be this node
     itself.
 
-    Errors: not_found; not_allowed (the group is not for routing); invalid (too long, no address).
+    At most 32 KiB. Errors: not_found; not_allowed (the group is not for routing); invalid (no address).
     """
 
     to: Towards
@@ -131,9 +131,9 @@ class Message(Result, frozen=True, kw_only=True):
 
 
 class Sent(Result, frozen=True, kw_only=True):
-    """`send`, `reply`. `no_route`: there is no neighbour there."""
+    """`send`, `reply`. `no route`: there is no neighbour there. `error`: the message is too long."""
 
-    result: Literal["sent", "no_route", "error"]
+    result: Literal["sent", "no route", "error"]
 
 
 class Routed(Result, frozen=True, kw_only=True):

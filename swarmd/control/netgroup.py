@@ -131,8 +131,8 @@ class NetGroup:
     # Directed routing ---------------------------------------------------------------------------------------------
 
     async def send_to_nearest(self, message: Content, address: str) -> str:
-        """One hop towards an address: to the neighbour nearest to it, or to this node if none is nearer. `sent` or
-        `no_route`."""
+        """One hop towards an address: to the neighbour nearest to it, or to this node if none is nearer. `sent`,
+        `no route`, or `error`: it has more than 32 KiB. So say the next two."""
         return await self._send(message, "nearest", address)
 
     async def send_to_neighbor(self, message: Content, *, increasing: bool) -> str:

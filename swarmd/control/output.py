@@ -81,6 +81,13 @@ class Output:
         finally:
             self._idle.set()  # nothing will be sent any more, so nobody need wait for it
 
+    def close(self) -> None:
+        """The pump has ended: let go of what waits, and of what would wake it."""
+        self._answers.clear()
+        self._progress.clear()
+        self.subscription = None
+        self.feed = Feed(_nobody)
+
     async def _send(self, line: bytes) -> None:
         patience = self._send_timeout_s if self.subscription is None or self.feed.is_used else None
         self._writer.write(line)
@@ -103,3 +110,7 @@ class Output:
         if (line := self.feed.next_line()) is not None:
             return line
         return self.subscription.next_line() if self.subscription else None
+
+
+def _nobody() -> None:
+    """There is nothing to wake any more."""

@@ -290,6 +290,7 @@ class GroupInfo(Group, frozen=True, kw_only=True):
     bound. notes: what its user should know, as that clocks differ."""
 
     restrict_post: bool
+    may_post: bool = False
     address: str
     coverage_from: str
     coverage_to: str

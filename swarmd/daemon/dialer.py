@@ -164,7 +164,10 @@ class Dialer:
             if self._is_due(named, now) and self._room > 0 and not self.is_dialing(named.address):
                 self._begin([named.address], None, self._call)
         for candidate in self._source.candidates(now):
-            connection = self._peers.connection(candidate.peer_id) if candidate.peer_id is not None else None
+            if candidate.peer_id is not None:
+                connection = self._peers.connection(candidate.peer_id)
+            else:
+                connection = self._connected_at(candidate.addresses[0])
             if connection is not None:
                 self._is_connected(candidate.addresses, connection, now)
             else:
@@ -258,6 +261,17 @@ class Dialer:
         if named is not None:
             named.error = str(error)
             named.due_at = now + named.backoff.next_period()
+
+    def _connected_at(self, address: Address) -> Connection | None:
+        """The session with whoever is there, as far as that is sure: it was called there, or is seen at that host and
+        said to be there. A group that has just been joined does not know it yet."""
+        for connection in self._peers.connections():
+            if connection.dialled == address:
+                return connection
+            is_near = connection.link.remote.host == address.host
+            if is_near and address in self._source.addresses(connection.peer, connection.groups):
+                return connection
+        return None
 
     def _is_connected(self, addresses: Sequence[Address], connection: Connection, now: float) -> None:
         """Who is to be called has a session with us. That is as good as an answer, at one of its addresses."""

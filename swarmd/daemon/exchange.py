@@ -73,7 +73,7 @@ class Exchange:
         self._downloads: dict[ContentId, Writable] = {}
         self._reading: dict[int, bytearray] = {}
         self._spare: list[bytearray] = []
-        self._is_reading = False  # since the last `shrink`
+        self._unused = 0  # how many of them were not needed since the last `shrink`
         self._traffic: dict[GroupId, Bytes] = {}
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -117,12 +117,11 @@ class Exchange:
         return self.replicator.progress(content_id)
 
     def shrink(self) -> bool:
-        """Let go of buffers when nothing was read since the last call; whether there were any."""
-        is_idle = bool(self._spare) and not self._is_reading
-        if is_idle:
-            self._spare.clear()
-        self._is_reading = False
-        return is_idle
+        """Let go of buffers that were not needed since the last call; whether there were any."""
+        unused = self._unused
+        del self._spare[:unused]
+        self._unused = len(self._spare)
+        return unused > 0
 
     def close(self) -> None:
         self._closed = True
@@ -244,10 +243,11 @@ class Exchange:
 
     def _take_buffer(self, length: int) -> bytearray:
         """A buffer of at least that size. Sizes of one object are alike, so the first one mostly fits."""
-        self._is_reading = True
         for position, buffer in enumerate(self._spare):
             if length <= len(buffer) <= 4 * length:
-                return self._spare.pop(position)
+                del self._spare[position]
+                self._unused = min(self._unused, len(self._spare))
+                return buffer
         return bytearray(length)
 
     def _release_buffer(self, read_id: int) -> None:

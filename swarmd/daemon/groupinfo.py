@@ -48,6 +48,7 @@ class GroupInfo:
             **node.reports.group_fields(group),
             joined_at=int(membership.joined_at * 1000),
             restrict_post=Right.POST in spec.restricted,
+            may_post=node.messaging.may_post(group),
             address=str(own),
             coverage_from=str(covered.start),
             coverage_to=str(covered.end),

@@ -56,6 +56,7 @@ class Joining:
         for connection in connections:
             connection.join.remove_group(group, now)
             self.run(connection)
+            connection.group_left(group)  # also where the other end alone had it for proved
 
     def new_exchange(self, connection: Connection, now: float) -> join.JoinExchange:
         """For a connection whose session is open."""

@@ -132,7 +132,6 @@ async def _listings(node: Node, group: GroupId, found: Sequence[_Found]) -> list
     listed: list[records.Listing] = []
     for start in range(0, len(found), SLICE):
         for publisher, entry in found[start : start + SLICE]:
-            source = node.serving.source(entry.content_id)
             listed.append(
                 records.Listing(
                     name=entry.name,
@@ -144,7 +143,7 @@ async def _listings(node: Node, group: GroupId, found: Sequence[_Found]) -> list
                     publisher=letters[publisher],
                     own=publisher == node.peer_id,
                     created_at=entry.created_at,
-                    path=source.path if source is not None and not source.lost else None,
+                    path=node.serving.path(entry.content_id),
                 )
             )
         await asyncio.sleep(0)

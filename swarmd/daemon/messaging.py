@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _GRACE = 0.5  # seconds for the routing itself to say how it ended
-_RESULTS = {SendResult.SENT: "sent", SendResult.NO_ROUTE: "no_route", SendResult.ERROR: "error"}
+_RESULTS = {SendResult.SENT: "sent", SendResult.NO_ROUTE: "no route", SendResult.ERROR: "error"}
 _MODES = {"exact": ReceiveMode.EXACT, "nearest": ReceiveMode.NEAREST}
 
 
@@ -65,10 +65,21 @@ class Messaging:
         post = self._with(group, lambda machine: _posting(machine).post(message, now, wall, authorisation))
         return records.PostMade(**msgspec.structs.asdict(self._post(group, post)), warning=self.clock_note(group))
 
+    def may_post(self, group: GroupId) -> bool:
+        """Whether this node may, how much aside."""
+        membership = self._memberships.get(group)
+        if membership.group.posting is None:
+            return False
+        try:
+            membership.group.posting.check_may_post(membership.authorisations.giving(Right.POST), self._clock.wall())
+        except NotAllowed:
+            return False
+        return True
+
     def clock_note(self, group: GroupId) -> str | None:
         """That posts are dropped since clocks differ, if it is so."""
         posting = self._memberships.get(group).group.posting
-        misdated = None if posting is None else posting.misdated(self._clock.monotonic())
+        misdated = None if posting is None else posting.misdated(self._clock.monotonic(), self._clock.wall())
         return None if misdated is None else wrong_clock(misdated, self._memberships.name(group) or group.short)
 
     def notes(self) -> list[str]:

@@ -40,7 +40,7 @@ from swarmd.daemon.lan import Lan
 from swarmd.daemon.latencies import Latencies
 from swarmd.daemon.listening import open_listeners
 from swarmd.daemon.memberships import Memberships
-from swarmd.daemon.memory import give_memory_back
+from swarmd.daemon.memory import collect_garbage, give_memory_back
 from swarmd.daemon.messaging import Messaging
 from swarmd.daemon.peers import Peers
 from swarmd.daemon.programs import Programs
@@ -324,8 +324,10 @@ class Node:
                 self._looked_at = now
                 self._follow_interfaces()
                 self.slow.submit(self.store.close_idle, lambda done: done.result())
-                if self.peers.shrink() | self.exchange.shrink():
-                    self.slow.submit(give_memory_back, lambda done: done.result())
+                self.peers.shrink()
+                self.exchange.shrink()
+                collect_garbage()
+                self.slow.submit(give_memory_back, lambda done: done.result())
             if self._notifier.is_active and now - self._status_at >= _STATUS_PERIOD:
                 self._status_at = now
                 self._notifier.status(self.summary())

@@ -328,16 +328,19 @@ class Peers:
             connection.refuse(CloseReason.OVERLOADED, "too many sessions")
         else:
             if replaced is not None:
-                self._retire(self._connections[replaced])
+                self._retire(self._connections[replaced], connection)
             self._open[peer] = connection
             connection.admitted(self._joining.new_exchange(connection, now), now)
-            self._sink.peer_changed(connection, True)
+            if replaced is None:
+                self._sink.peer_changed(connection, True)
             self._joining.run(connection)
 
-    def _retire(self, old: Connection) -> None:
-        """Another session takes its place: its groups are told now, for its own end comes too late."""
+    def _retire(self, old: Connection, new: Connection) -> None:
+        """Another session takes its place, and the peer is connected all the time. Its groups are told now, for its own
+        end comes too late."""
         self._unlink(old)
-        log.info("peer %s at %s: a newer session takes the place of this one", old.peer.short, old.link.remote)
+        where = old.link.remote, new.link.remote
+        log.info("peer %s at %s: a newer session, at %s, takes the place of this one", old.peer.short, *where)
         old.link.close(CloseReason.DUPLICATE, "a newer session is kept")
 
     # Ends -------------------------------------------------------------------------------------------------------

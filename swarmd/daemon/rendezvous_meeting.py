@@ -94,7 +94,7 @@ class Meetings:
         return next((each.port for each in listening if seen is not None and each.host == seen.host), 0)
 
     def _take(self, group: GroupId, meeting: _Meeting, found: Iterable[Address]) -> None:
-        if self._meetings.get(group) is not meeting:
+        if self._meetings.get(group) is not meeting or group not in self._around.memberships:
             return  # it was left meanwhile
         fresh = meeting.hints.take(self._around.usable(found), self._around.clock.monotonic())
         for address in fresh:

@@ -108,7 +108,9 @@ class Whereabouts:
             log.debug("group %s: the record of %s was not looked up: %s", group.short, peer.short, error)
             return
         newest = max((each for each in found if each is not None), key=lambda each: each.time, default=None)
-        if newest is None or newest.time < records.newest.get(peer, 0) or self._records.get(group) is not records:
+        if self._records.get(group) is not records or group not in self._around.memberships:
+            return  # it was left meanwhile
+        if newest is None or newest.time < records.newest.get(peer, 0):
             return
         records.newest.pop(peer, None)
         records.newest[peer] = newest.time

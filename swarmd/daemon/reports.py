@@ -198,7 +198,6 @@ class Reports:
         }
 
     def listing(self, record: Record) -> records.Listing:
-        source = self._node.serving.source(record.share.content_id)
         return records.Listing(
             name=record.share.name,
             content_id=str(record.share.content_id),
@@ -209,7 +208,7 @@ class Reports:
             publisher=str(record.publisher),
             own=record.publisher == self._node.peer_id,
             created_at=record.created_at,
-            path=source.path if source is not None and not source.lost else None,
+            path=self._node.serving.path(record.share.content_id),
         )
 
     def members(self, group: GroupId) -> records.Members:

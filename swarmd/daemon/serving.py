@@ -32,6 +32,7 @@ class Serving:
         self._store, self._exchange, self._slow = store, exchange, slow
         self._groups: defaultdict[ContentId, set[GroupId]] = defaultdict(set)
         self._opened: dict[ContentId, ObjectSource] = {}
+        self._at: dict[str, ContentId] = {}  # by path: what was opened there last
         self._opening: dict[ContentId, asyncio.Lock] = {}
         self._notes: dict[str, str] = {}
         self.n_changes = 0
@@ -44,6 +45,13 @@ class Serving:
 
     def source(self, content_id: ContentId) -> ObjectSource | None:
         return self._opened.get(content_id)
+
+    def path(self, content_id: ContentId) -> str | None:
+        """Where it lies whole; None where it was changed, or another object has been read since."""
+        source = self._opened.get(content_id)
+        if source is None or source.lost or self._at.get(source.path) != content_id:
+            return None
+        return source.path
 
     def groups(self, content_id: ContentId) -> set[GroupId]:
         return set(self._groups.get(content_id, ()))
@@ -97,7 +105,7 @@ class Serving:
             source = self._opened.pop(content_id, None)
             if source is not None:
                 self._exchange.release(content_id)
-                source.close()
+                self._close(source)
 
     def leave_group(self, group: GroupId) -> None:
         for content_id in [content_id for content_id, groups in self._groups.items() if group in groups]:
@@ -118,11 +126,17 @@ class Serving:
     def _take(self, source: ObjectSource) -> None:
         old = self._opened.get(source.content_id)
         if old is not None and old is not source:
-            old.close()
+            self._close(old)
         self._opened[source.content_id] = source
+        self._at[source.path] = source.content_id
         self._exchange.hold(source)
         for path in [path for path in self._notes if path == source.path or path.startswith(source.path + "/")]:
             del self._notes[path]
+
+    def _close(self, source: ObjectSource) -> None:
+        source.close()
+        if self._at.get(source.path) == source.content_id:
+            del self._at[source.path]
 
     def _offer(self, group: GroupId, source: ObjectSource) -> None:
         self.n_changes += 1

@@ -35,7 +35,7 @@ from swarmd.groups.contacts import ADDRESS_BYTES_LIMIT, read_addresses, write_ad
 from swarmd.groups.reconciliation import FINGERPRINT_BYTES, MAX_DEPTH, MAX_LISTED, Listing, Prefix, Summary
 from swarmd.groups.records import DIGEST_BYTES, RECORD_BYTES_LIMIT
 
-VERSION = 2
+VERSION = 3
 MESSAGE_BYTES_LIMIT = 1 << 16
 """So that a message never holds up the control flow for long: 26 ms at 20 Mbit/s."""
 ENTRIES_PER_MESSAGE = 24

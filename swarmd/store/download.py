@@ -47,7 +47,8 @@ from swarmd.store.tree import Tree
 
 _logger = logging.getLogger(__name__)
 # Threads that write the same chunk (two peers sent it) wait for each other; those that write different ones rarely do.
-_STRIPES = 64
+# They are of all downloads together: each that is kept would have 6 KiB of them.
+_STRIPES = tuple(threading.Lock() for _ in range(64))
 
 
 class Download(DownloadRecord):
@@ -58,7 +59,6 @@ class Download(DownloadRecord):
         super().__init__(library, row)
         self._turns = threading.RLock()
         self._gate = Gate(f"download {row.id}", is_open=False)
-        self._stripes = tuple(threading.Lock() for _ in range(_STRIPES))
         self._part: Part | None = None
         self._source: ObjectSource | None = None
         self._entries: EntryTable | None = None
@@ -130,7 +130,7 @@ class Download(DownloadRecord):
             length = sum(map(len, parts))
             if length != self.layout.chunk_length(index) or _digest(parts) != expected:
                 return False
-            with self._stripes[index % _STRIPES]:
+            with _STRIPES[index % len(_STRIPES)]:
                 if index not in self._held:
                     part.write(index, parts)
                     self._held.add(index, length)
@@ -141,7 +141,7 @@ class Download(DownloadRecord):
 
         False when that is not possible here, or when it is not that chunk: nothing is lost by trying.
         """
-        with self._gate, self._stripes[index % _STRIPES]:
+        with self._gate, _STRIPES[index % len(_STRIPES)]:
             part = self._part
             if part is None or index in self._held:
                 return True

@@ -50,6 +50,17 @@ def test_a_value_is_removed_for_the_group(daemon: Daemon, swarm: Swarm) -> None:
     assert swarm("dht", "rm", "--group", "films", "motd", "--salt", "s").code == 2
 
 
+@pytest.mark.parametrize(
+    ("copies", "put", "gone"), [(1, "on 1 node", "1 node knows"), (3, "on 3 nodes", "3 nodes know")]
+)
+def test_one_node_is_not_nodes(daemon: Daemon, swarm: Swarm, copies: int, put: str, gone: str) -> None:
+    where = {"group_id": GROUP_VALUE.group_id, "group_name": "films"}
+    daemon.answer(values.PUT_VALUE, values.ValuePut(**where, key="motd", copies=copies, written_at=1_700_000_000_000))
+    daemon.answer(values.REMOVE_VALUE, values.ValueRemoved(**where, key="motd", copies=copies))
+    assert swarm(*PUT, "hello").out.endswith(f"{put}\n")
+    assert swarm("dht", "rm", "--group", "films", "motd").out.endswith(f"{gone}\n")
+
+
 def test_of_a_large_one_a_list_shows_the_size(daemon: Daemon, swarm: Swarm) -> None:
     fields = {name: getattr(GROUP_VALUE, name) for name in GROUP_VALUE.__struct_fields__}
     value = values.GroupValue(**fields | {"text": None, "size": 5000})

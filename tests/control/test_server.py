@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import socket
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from swarmd.control.records import Data, NodeId, Notice, Share, ShareProgress, T
 from swarmd.control.server import Server
 from swarmd.core.errors import DiskFull, NotFound, RemoteError
 from tests.control.records import transfer
-from tests.control.serving import serving
+from tests.control.serving import serving, several_turns
 
 
 async def _id(params: schema.NoParams, caller: Caller) -> NodeId:
@@ -318,6 +320,28 @@ async def test_too_many_connections_are_refused(tmp_path: Path) -> None:
             assert await second.is_closed()
         first.send("id")
         assert "result" in await first.receive()
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_nothing_of_a_client_that_is_gone_waits_for_the_collector(tmp_path: Path, is_reset: bool) -> None:
+    """What it had sent is as much as 3 MiB, and the collector comes seldom where little is made."""
+    gc.disable()
+    try:
+        async with serving(tmp_path, dict([ID])) as served:
+            async with served.raw() as client:
+                client.send("subscribe", topics=["posts"])
+                await client.receive()
+                client.writer.write(b"x" * 100_000)
+                client.send("id")
+                if not is_reset:
+                    client.writer.write_eof()
+                    await client.receive()
+                left = [weakref.ref(each._reader) for each in served.server._connections.values()]
+            await asyncio.gather(*served.server._connections)
+            await several_turns()
+            assert [each() for each in left] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_too_long_for_a_client_is_an_error(tmp_path: Path) -> None:

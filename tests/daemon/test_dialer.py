@@ -31,13 +31,14 @@ class Source:
     told: list[Word] = field(default_factory=list)
     reasons: dict[Address, str] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    known: dict[PeerId, list[Address]] = field(default_factory=dict)
 
     def candidates(self, now: float) -> Iterable[Candidate]:
         given, self.waiting = self.waiting, []
         return given
 
     def addresses(self, peer: PeerId, groups: Iterable[GroupId]) -> Iterable[Address]:
-        return ()
+        return self.known.get(peer, ())
 
     def dial_failed(self, address: Address, now: float, reason: str) -> None:
         self.reasons[address] = reason
@@ -140,6 +141,26 @@ async def test_whom_we_are_connected_with_is_not_called(scene: Scene) -> None:
     scene.tick()
     assert not scene.dialer.is_dialing(elsewhere)
     assert scene.source.told == [(f"answered by {scene.far.peer_id.short}", elsewhere)]
+
+
+async def test_where_somebody_is_who_is_connected_nobody_is_called(scene: Scene) -> None:
+    """The DHT names an address and nobody's ID. A second session would take the place of the first."""
+    await scene.near.dial(scene.far)
+    await scene.other.dial(scene.near)
+    claimed = Address("127.0.0.77", 7927)
+    scene.source.known = {scene.other.peer_id: [scene.other.address, claimed]}
+    await scene.near.linked(scene.far, scene.group)
+    await scene.near.linked(scene.other, scene.group)
+    places = (scene.far.address, scene.other.address, claimed)
+    scene.source.waiting = [Candidate(None, (place,)) for place in places]
+    scene.tick(60.0)
+    assert [scene.dialer.is_dialing(place) for place in places] == [False, False, True], (
+        "what it says of elsewhere counts not"
+    )
+    assert scene.source.told == [
+        (f"answered by {scene.far.peer_id.short}", scene.far.address),
+        (f"answered by {scene.other.peer_id.short}", scene.other.address),
+    ]
 
 
 async def test_of_several_addresses_one_counts_as_answered(scene: Scene) -> None:

@@ -32,7 +32,7 @@ class Place:
     def __init__(self, member: Member) -> None:
         self.memberships, self.peer_id = member.memberships, member.identity.peer_id
         self.started_at, self.disk = 0.0, member.ledger
-        self.serving = SimpleNamespace(source=lambda content_id: None)
+        self.serving = SimpleNamespace(path=lambda content_id: None)
         self.shares = self
         self.reports = Reports(self.node)
 

@@ -108,4 +108,5 @@ async def test_a_path_that_becomes_known_is_tried_soon_however_rarely_the_old_on
     assert dialer.is_dialing(home)
     await near.sink.until(lambda: near.kind_to(far) is Kind.TCP)
     await one_session(near, far)
+    assert near.sink.changes == [True], "it was connected all the time"
     await dialer.stop()

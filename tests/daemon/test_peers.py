@@ -246,6 +246,34 @@ async def test_who_leaves_the_last_group_is_let_go(
     await far.alone()
 
 
+async def test_a_group_left_before_the_other_end_had_proved_it_is_no_fault(
+    pair: tuple[Host, Host], group: GroupSpec
+) -> None:
+    near, far = pair
+    brief = make_group()
+    for _ in range(2):
+        near.join(brief)
+        near.send(group, far, FlowKind.GROUP, b"and this came behind its tag")
+        await far.sink.until(lambda: bool(far.sink.group_messages))
+        far.join(brief)
+        assert (brief.group_id, near.peer_id) in far.sink.linked
+        far.send(brief, near, FlowKind.GROUP, b"too late")
+        near.peers.remove_group(brief.group_id)
+        far.send(group, near, FlowKind.GROUP, b"of the other group")
+        await near.sink.until(lambda: b"of the other group" in near.sink.group_messages)
+        await far.linked(near, group)
+        far.peers.remove_group(brief.group_id)
+        far.sink.group_messages.clear()
+        near.sink.group_messages.clear()
+    near.join(brief)
+    far.join(brief)
+    await near.linked(far, group, brief)
+    await far.linked(near, group, brief)
+    far.send(brief, near, FlowKind.GROUP, b"in time")
+    await near.sink.until(lambda: near.sink.group_messages == [b"in time"])
+    assert near.sink.changes == far.sink.changes == [True]
+
+
 async def test_what_was_under_way_when_a_group_was_left_is_no_fault(pair: tuple[Host, Host], group: GroupSpec) -> None:
     near, far = pair
     other = make_group()

@@ -101,3 +101,4 @@ async def test_all_ways_at_once_from_both_ends_make_one_session(both: tuple[Both
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert any(isinstance(result, Reached) for result in results)
     await one_session(*both)
+    assert all(node.sink.changes[::2] == [True] * len(node.sink.changes[::2]) for node in both), "connected once"

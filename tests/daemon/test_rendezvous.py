@@ -20,6 +20,7 @@ from swarmd.daemon.rendezvous_meeting import Meetings
 from swarmd.daemon.rendezvous_objects import MAX_CALLS, TURNS, ObjectPlaces
 from swarmd.daemon.rendezvous_records import Whereabouts
 from swarmd.daemon.rendezvous_work import Job, member_addresses
+from swarmd.dht.items import Item
 from swarmd.groups.contacts import Contact
 from swarmd.groups.dialer import Source
 from swarmd.groups.groupspec import GroupSpec
@@ -107,14 +108,16 @@ async def test_another_machines_loopback_is_not_ours(world: World) -> None:
     assert ann.around.usable(found) == [*found[:3], ann.seat.host.address]
 
 
-async def test_a_group_that_was_left_meanwhile(world: World) -> None:
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_a_group_that_was_left_meanwhile(world: World, is_noticed: bool) -> None:
     ann, bob = Member(world, 1), Member(world, 2)
     await ann.run(meetings(ann))
     part = meetings(bob)
     job = part.next_job(bob.clock.monotonic())
     assert job is not None
     bob.groups.clear()
-    assert part.next_job(bob.clock.monotonic()) is None
+    if is_noticed:
+        assert part.next_job(bob.clock.monotonic()) is None
     await job()
     assert not part.n_found
 
@@ -145,6 +148,23 @@ async def test_a_known_member_that_has_moved_is_found_again(world: World) -> Non
         bob.group.dial_failed(address, bob.clock.monotonic())
     await bob.run(part, 120)
     assert ann.addresses[0] in bob.group.addresses(ann.identity.peer_id)
+
+
+async def test_a_group_that_was_left_while_a_member_of_it_was_looked_up(world: World) -> None:
+    ann, bob = Member(world, 1), Member(world, 2)
+    await ann.run(Whereabouts(ann.around, ann.identity, ann.wake))
+    part = Whereabouts(bob.around, bob.identity, bob.wake)
+    lose(bob, ann, (Address("192.0.2.9", 7000),))
+    get, groups = bob.seat.get_mutable, dict(bob.groups)
+
+    async def leave(key: bytes, salt: bytes = b"") -> Item | None:
+        bob.groups.clear()
+        return await get(key, salt)
+
+    bob.seat.get_mutable = leave  # type: ignore[method-assign]
+    while not part.n_found and bob.groups == groups and (job := part.next_job(bob.clock.monotonic())) is not None:
+        await job()
+    assert (bob.groups, part.n_found) == ({}, 0)
 
 
 async def test_nobody_is_led_back_to_where_a_member_was(world: World) -> None:

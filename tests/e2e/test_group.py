@@ -109,10 +109,24 @@ def test_a_group_is_left_by_who_fetches_in_it(farm: Farm, option: tuple[str, ...
     assert giver.call("group.show", group="music")["connected"] == 1, "nobody was at fault"
     wait_for_members(giver, "films", 0)
     getter.swarm("group", "join", giver.call("group.invite", group="films")["ticket"])
+    assert getter.call("group.show", group="films")["traffic"]["replication"]["data_received_bytes"] == 0
     wait_for_share(getter, "films")
     part.unlink(missing_ok=True)
     getter.swarm("get", "films", "-o", getter.downloads)
     assert (getter.downloads / "films").read_bytes() == files["films"].read_bytes()
+
+
+def test_who_has_left_gives_nothing_when_it_is_back(farm: Farm) -> None:
+    giver, getter = farm.group()
+    shared = giver.json("share", farm.file("song", 1000), "--group", "films")
+    wait_for_share(getter, "song")
+    giver.call("group.leave", group="films")
+    wait_for_members(getter, "films", 0)
+    giver.call("group.join", ticket=getter.call("group.invite", group="films")["ticket"])
+    wait_for_members(getter, "films", 1)
+    assert getter.error("get", shared["ticket"], "-o", getter.downloads, "--timeout", "1")[0] == 6
+    giver.call("share", path=str(farm.folder / "song"), group="films")
+    getter.swarm("get", shared["ticket"], "-o", getter.downloads)
 
 
 def test_a_group_is_left_by_who_gives_in_it(farm: Farm) -> None:

@@ -254,6 +254,21 @@ def test_ls_marks_what_is_no_longer_served(farm: Farm) -> None:
     assert str(farm.folder / "changed") in shares, "shared again, it is served again"
 
 
+def test_a_path_is_that_of_the_share_that_was_read_there_last(farm: Farm) -> None:
+    """Of a folder: no look at its top tells that a file in it was changed."""
+    (node,) = farm.start()
+    tickets = []
+    for group, content in (("films", b"old"), ("music", b"new")):
+        node.call("group.create", name=group)
+        farm.file("tree/file", 1000).write_bytes(content)
+        tickets.append(node.json("share", farm.folder / "tree", "--group", group)["content_id"])
+    for _ in ("now", "after a restart"):
+        places = {share["content_id"]: share["path"] for share in node.call("ls")["shares"]}
+        assert places == dict(zip(tickets, (None, str(farm.folder / "tree")), strict=True))
+        node.stop()
+        node.start()
+
+
 def test_a_pause_is_no_silence(farm: Farm) -> None:
     seeder, leecher = farm.pair()
     ticket = str(seeder.call("share", path=str(farm.file("song", 1000)))["ticket"])

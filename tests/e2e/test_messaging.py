@@ -17,7 +17,7 @@ from swarmd.control.messaging import Message
 from swarmd.control.netgroup import content_of
 from tests.e2e.control import CallError
 from tests.e2e.farm import Farm, wait_for_members
-from tests.e2e.nodes import Node, clean_environ, start_all
+from tests.e2e.nodes import Node, clean_environ, outcome, start_all
 
 ROOT = Path(__file__).parents[2]
 NAME = "chat"
@@ -71,6 +71,9 @@ def test_members_are_told_that_their_clocks_differ(farm: Farm) -> None:
     early.call("group.join", ticket=good.call("group.create", name=NAME, posting=True)["ticket"])
     wait_for_members(good, NAME, 1)
     wait_for_members(early, NAME, 1)
+    early.swarm("post", NAME, "the first of all")
+    (note,) = early.wait_until(lambda: early.call("status")["notes"], "daemon")
+    assert "about 3 h behind this machine's" in note, "by its own post"
     for here, there, told in ((early, good, "about 3 h ahead of"), (good, early, "about 3 h behind")):
         here.swarm("post", NAME, "nobody hears this")
         (note,) = there.wait_until(lambda there=there: there.call("status")["notes"], "daemon")  # type: ignore[misc]
@@ -105,6 +108,10 @@ def test_posting_that_is_restricted(farm: Farm) -> None:
     ticket = one.call("group.invite", group=NAME)["ticket"]
     two.call("group.join", ticket=ticket)
     wait_for_members(two, NAME, 1)
+    assert "posts       restricted, you may not post\n" in two.swarm("group", "show", NAME)
+    assert "posts       only those whom you authorise may post (swarm group invite --poster)" in one.swarm(
+        "group", "show", NAME
+    )
     with pytest.raises(CallError, match="only authorised members post here") as refused:
         two.call("post", group=NAME, text="may I?")
     assert refused.value.code == "not_allowed"
@@ -113,6 +120,8 @@ def test_posting_that_is_restricted(farm: Farm) -> None:
         control.subscribe("posts")
         two.call("post", group=NAME, text="I may")
         assert control.wait_for("posts", "posted")["text"] == "I may"
+    assert "posts       restricted, you may post\n" in two.swarm("group", "show", NAME)
+    assert [node.call("group.show", group=NAME)["may_post"] for node in (one, two)] == [True, True]
 
 
 def test_a_group_that_is_not_for_it(farm: Farm) -> None:
@@ -123,6 +132,10 @@ def test_a_group_that_is_not_for_it(farm: Farm) -> None:
         with pytest.raises(CallError, match="that is chosen when it is created") as refused:
             node.call(method, group="films", text="x", **params)
         assert refused.value.code == "not_allowed"
+    node.call("group.create", name="bare", replication=False)
+    lines = node.swarm("group", "show", "bare").splitlines()
+    assert {"offers      nothing", "publishing  nothing can be shared in it"} < set(lines)
+    assert not node.call("group.show", group="bare")["may_post"]
 
 
 def test_too_much_and_too_little(farm: Farm) -> None:
@@ -180,7 +193,13 @@ async def test_a_program_answers(farm: Farm) -> None:
 
 async def test_one_hop_at_a_time(farm: Farm) -> None:
     one, two = chat(farm, 2)
+    one.call("group.create", name="alone", routing=True)
+    async with await NetGroup.join("alone", str(one.socket)) as group:
+        assert await group.send_to_all_neighbors("nobody") == "no route"
+        assert await group.send_to_neighbor("nobody", increasing=True) == "no route"
+        assert await group.send_to_nearest("nobody", "f" * 64) == "no route"
     async with await NetGroup.join(NAME, str(one.socket)) as group:
+        assert await group.send_to_all_neighbors("x" * 32_769) == "error"
         with two.control() as control:
             control.subscribe("messages")
             assert await group.send_to_all_neighbors("to all") == "sent"
@@ -202,6 +221,28 @@ def test_nobody_answers(farm: Farm) -> None:
     two.kill()
     one.wait_until(lambda: not one.call("group.show", group=NAME)["connected"], "members")
     assert one.error("route", NAME, peer, "anybody?")[0] == 6
+
+
+def test_a_route_and_a_feed_in_a_group_that_is_left(farm: Farm) -> None:
+    one, two = chat(farm, 2)
+    two.call("group.create", name="other", posting=True)
+    with two.control() as control:
+        control.subscribe("messages")
+        waiting = one.popen("route", NAME, two.call("id")["peer_id"], "anybody?", "--reply", "--timeout", "60")
+        assert control.wait_for("messages", "routed")["text"] == "anybody?"
+        listening = one.popen("listen", NAME, "--recent")
+        assert listening.stdout is not None
+        one.swarm("post", NAME, "the last")
+        assert "the last" in listening.stdout.readline(), "it listens"
+        one.swarm("group", "leave", NAME)
+        for command in (waiting, listening):
+            code, _, said = outcome(command)
+            assert (code, "is not in group" in said) == (4, True), said
+    assert one.error("post", NAME, "gone")[0] == 4
+    wait_for_members(two, NAME, 0)
+    assert two.run("post", NAME, "to nobody").returncode == 0
+    assert two.error("route", NAME, one.call("id")["peer_id"], "to nobody")[0] == 6
+    two.swarm("post", "other", "and nothing else is disturbed")
 
 
 def test_group_info(farm: Farm) -> None:

@@ -38,8 +38,8 @@ ONE, OTHER = b"\x12\x30" + bytes(14), b"\x12\x3f" + bytes(14)
 PREFIX = Prefix(3, ONE)
 
 VECTORS: dict[str, tuple[Message, bytes]] = {
-    "hello": (Hello(7927, (V4,), V4), b"\x01\x02\x1e\xf7\x01" + V4_BYTES + V4_BYTES),
-    "short hello": (Hello(0, (), None), b"\x01\x02\x00\x00\x00\x00"),
+    "hello": (Hello(7927, (V4,), V4), b"\x01\x03\x1e\xf7\x01" + V4_BYTES + V4_BYTES),
+    "short hello": (Hello(0, (), None), b"\x01\x03\x00\x00\x00\x00"),
     "members": (
         Members((MemberEntry(peer_id(1), 300, (V4,)), MemberEntry(peer_id(2), 0, ()))),
         b"\x02\x02" + peer_id(1) + b"\xac\x02\x01" + V4_BYTES + peer_id(2) + b"\x00\x00",
@@ -86,9 +86,9 @@ def test_cut_off_or_too_long(message: Message, encoded: bytes) -> None:
         (b"\x0b\x02", "0 or 1"),
         (b"\x0c" + bytes(8) + b"\x80\x80\x80\x80\x10", "over the limit"),
         (bytes(MESSAGE_BYTES_LIMIT + 1), "65537 bytes"),
-        (b"\x01\x03\x00\x00\x00\x00", "version 3"),
-        (b"\x01\x02\x00\x00\x09" + V4_BYTES * 9 + b"\x00", "over the limit"),
-        (b"\x01\x02\x00\x00\x01\x06\x00\x00\x00\x00\x00\x01\x00", "cannot|dialled"),
+        (b"\x01\x04\x00\x00\x00\x00", "version 4"),
+        (b"\x01\x03\x00\x00\x09" + V4_BYTES * 9 + b"\x00", "over the limit"),
+        (b"\x01\x03\x00\x00\x01\x06\x00\x00\x00\x00\x00\x01\x00", "cannot|dialled"),
         (b"\x02\x19", "over the limit"),
         (b"\x02\x01" + peer_id(1) + b"\xad\x02\x00", "over the limit"),
         (b"\x02\x01" + peer_id(1) + b"\x00\x05", "over the limit"),

@@ -49,6 +49,18 @@ def test_memory_that_nobody_used_for_a_while_is_given_back() -> None:
     assert len(view) == MIB, "whoever has it may keep it"
 
 
+def test_of_many_only_those_are_kept_that_are_in_use_now() -> None:
+    """A little traffic does not hold what a great transfer needed."""
+    pool = BufferPool()
+    many = [pool.take(MIB) for _ in range(10)]
+    assert not pool.shrink()
+    many.clear()
+    for _ in range(5):
+        pool.take(MIB)
+    assert pool.shrink()
+    assert len(pool) == 1
+
+
 def test_small_records_are_not_kept() -> None:
     pool = BufferPool()
     assert len(pool.take(1000)) == 1000

@@ -1,10 +1,11 @@
-"""What the dates on posts say of clocks: which neighbours give posts that are dropped for their dates, and by how much
-these differ.
+"""What neighbours' clocks say: whose differ so much from ours that what they post is dropped here, and ours there.
 
-In: each post that came, by whom it was given, and when. Out: the neighbours of whom the last one was misdated. Who
-gives such a post has taken it, so the two clocks differ; whose is wrong nobody can tell from one of them.
+In: what time each says that it is, and the dates on the posts that come from it. Out: the neighbours whose clocks
+differ. A post that is dropped for its date tells the same of whoever gives it, since it has taken it; whose clock is
+wrong nobody can tell from one of them.
 
-Invariant: at most one entry for each link, none older than KEEP_PERIOD. Only for telling the user: nothing else hangs
+Invariant: at most one entry for each link, none older than KEEP_PERIOD. A neighbour's time is kept as what it is ahead
+of the monotonic `now`, so that a note goes when our clock is set right. Only for telling the user: nothing else hangs
 on it, so a neighbour that lies gets no more than a line. A crash loses it; the next post brings it back.
 """
 
@@ -24,18 +25,20 @@ KEEP_PERIOD = 2.0 * LIFETIME_LIMIT
 
 @dataclass(frozen=True, slots=True)
 class Misdated:
-    """Posts of these neighbours are dropped. Told when there was none before."""
+    """The clocks of these neighbours differ. Told when there was none before."""
 
     n_givers: int
     n_links: int
     ahead: float
-    """Seconds, the median: what they are dated later than now here; below 0 earlier."""
+    """Seconds, the median: what they are ahead of the clock here; below 0 behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """At `at` its clock was at `epoch` + `at`."""
+
     at: float
-    ahead: float
+    epoch: float
 
 
 class Clocks:
@@ -45,26 +48,37 @@ class Clocks:
         self._seen: dict[PeerId, _Seen] = {}
 
     def hear(self, giver: PeerId, post: Post, now: float, wall: float) -> bool:
-        """Whether this is the first of all neighbours whose post is misdated."""
-        ahead = post.created_at / 1000 - wall
-        if -DIFFERENCE_LIMIT - LIFETIME_LIMIT <= ahead <= DIFFERENCE_LIMIT:
-            self._seen.pop(giver, None)
-            return False
-        self._tidy(now)
-        is_first = not self._seen
-        self._seen[giver] = _Seen(now, ahead)
-        return is_first
+        """Whether this is the first of all neighbours whose clock differs."""
+        return self._note(giver, post.created_at / 1000, now, wall, is_apart=is_misdated(post, wall))
+
+    def hear_time(self, peer: PeerId, seconds: int, now: float, wall: float) -> bool:
+        """A neighbour says what time it is. Returns the same."""
+        return self._note(peer, seconds, now, wall, is_apart=abs(seconds - wall) > DIFFERENCE_LIMIT)
 
     def close(self, peer: PeerId) -> None:
         self._seen.pop(peer, None)
 
-    def misdated(self, n_links: int, now: float) -> Misdated | None:
+    def misdated(self, n_links: int, now: float, wall: float) -> Misdated | None:
         """How it stands; None when nobody's clock differs, as far as is known."""
-        self._tidy(now)
-        if not self._seen:
-            return None
-        return Misdated(len(self._seen), n_links, median(each.ahead for each in self._seen.values()))
+        differing = self._differing(now, wall)
+        return Misdated(len(differing), n_links, median(differing)) if differing else None
 
-    def _tidy(self, now: float) -> None:
+    def _note(self, peer: PeerId, seconds: float, now: float, wall: float, *, is_apart: bool) -> bool:
+        if not is_apart:
+            self._seen.pop(peer, None)
+            return False
+        is_first = not self._differing(now, wall)
+        self._seen[peer] = _Seen(now, seconds - now)
+        return is_first
+
+    def _differing(self, now: float, wall: float) -> list[float]:
+        """By how much they are ahead, below 0 behind."""
         for peer in [peer for peer, seen in self._seen.items() if seen.at + KEEP_PERIOD <= now]:
             del self._seen[peer]
+        ahead = (seen.epoch + now - wall for seen in self._seen.values())
+        return [each for each in ahead if abs(each) > DIFFERENCE_LIMIT]
+
+
+def is_misdated(post: Post, wall: float) -> bool:
+    """Whether it is dropped, and not because it came just too late."""
+    return not -DIFFERENCE_LIMIT - LIFETIME_LIMIT <= post.created_at / 1000 - wall <= DIFFERENCE_LIMIT

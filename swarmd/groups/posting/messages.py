@@ -7,6 +7,7 @@
     Busy       n x key                                                      19  not now: ask somebody else first
     Gone       n x key                                                      20  I no longer have these
     Have       u8 is_answer, u16 period, u8 offset, n x 4 bytes             21  these are all I know
+    Time       varint seconds since the epoch                               22  so late is it here
     n x        varint n, then so many of them
 
 A post travels in parts of `PART_BYTES`, all but the last full. Have is about posts that came in the last `period`
@@ -39,6 +40,7 @@ SLICE_BYTES = 4
 SLICES_PER_MESSAGE = 4096
 """16 KiB: all the posts that a member may hold and have held in their lifetime."""
 MAX_OFFSET = KEY_BYTES - SLICE_BYTES
+SECONDS_LIMIT = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,24 @@ class Have:
         return key[self.offset : self.offset + SLICE_BYTES]
 
 
-Message = Announce | Request | Part | Busy | Gone | Have
+@dataclass(frozen=True, slots=True)
+class Time:
+    """To who gives a post that is dropped for its date: whoever's clock is wrong hears of it by its first post."""
+
+    type: ClassVar = 22
+    seconds: int
+
+    def encode(self) -> bytes:
+        return Writer().u8(self.type).varint(self.seconds).bytes()
+
+    @classmethod
+    def read(cls, reader: Reader) -> Time:
+        return cls(reader.varint(SECONDS_LIMIT))
+
+
+Message = Announce | Request | Part | Busy | Gone | Have | Time
 _READERS: dict[int, Callable[[Reader], Message]] = {
-    kind.type: kind.read for kind in (Announce, Request, Part, Busy, Gone, Have)
+    kind.type: kind.read for kind in (Announce, Request, Part, Busy, Gone, Have, Time)
 }
 
 

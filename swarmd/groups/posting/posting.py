@@ -6,6 +6,8 @@
 - Who is asked gives a large post to two neighbours at first, a small one to a few more, and in all not more than three
   times what came; it is Busy for the others, who ask elsewhere: so that nobody has to send one post to thirty. Who has
   waited in vain, or has nobody else to ask, insists, and gets it (`posting.rate`).
+- Time: posts are judged by their dates, so who gives one that is dropped for its date is told what time it is here
+  (`posting.clocks`).
 - Comparison: when a link opens, and every `COMPARE_PERIOD` with a neighbour at random, a member says what it knows
   (Have), and is told of what it lacks. So late joiners get the last minutes, two halves of a group that meet again
   tell each other, and what went wrong on the way is mended.
@@ -32,10 +34,10 @@ from swarmd.groups.events import PeerFaulted
 from swarmd.groups.groupspec import Capability, GroupSpec
 from swarmd.groups.posting import messages
 from swarmd.groups.posting.board import Board, Held, Verdict
-from swarmd.groups.posting.clocks import Clocks, Misdated
+from swarmd.groups.posting.clocks import Clocks, Misdated, is_misdated
 from swarmd.groups.posting.fetch import Fetcher
 from swarmd.groups.posting.link import Link, Traffic
-from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Part, Request
+from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Part, Request, Time
 from swarmd.groups.posting.news import News, told_limit
 from swarmd.groups.posting.post import LIFETIME_LIMIT, MESSAGE_LIMIT, Post, Posted, post_id_of
 from swarmd.groups.posting.rate import Budget, OwnRate
@@ -152,9 +154,9 @@ class Posting:
         """Posts that neighbours have announced and that are not here yet."""
         return len(self._fetcher)
 
-    def misdated(self, now: float) -> Misdated | None:
+    def misdated(self, now: float, wall: float) -> Misdated | None:
         """Whether posts of neighbours are dropped since their clocks and this node's differ."""
-        return self._clocks.misdated(len(self._links), now)
+        return self._clocks.misdated(len(self._links), now, wall)
 
     # links
 
@@ -196,6 +198,8 @@ class Posting:
                 self._fetcher.refuse(peer, message.keys, now, is_gone=isinstance(message, Gone))
             case Have():
                 self._receive_have(peer, message, now)
+            case Time():
+                self._note_clocks(self._clocks.hear_time(peer, message.seconds, now, wall), now, wall)
 
     def messages_to_send(self) -> list[tuple[PeerId, bytes]]:
         questions: dict[tuple[PeerId, bool], list[bytes]] = {}
@@ -295,8 +299,9 @@ class Posting:
         self._links[peer].take.take(len(encoded), now)
         resolved = self._fetcher.resolve(part.key, now)
         verdict, post = self._board.take(encoded, now, wall)
-        if self._clocks.hear(peer, post, now, wall) and (misdated := self.misdated(now)) is not None:
-            self._events.append(misdated)
+        self._note_clocks(self._clocks.hear(peer, post, now, wall), now, wall)
+        if is_misdated(post, wall):
+            self._say(peer, Time(int(max(0, wall))))
         if verdict is Verdict.NEWS and (resolved.is_news or self._is_settled(now)):
             self._spread(post, resolved.announcers, now)
         elif verdict is Verdict.NEWS:
@@ -319,6 +324,10 @@ class Posting:
         ours = {message.names(key) for key in self._board.known_keys(since - 2 * COMPARE_SLACK)}
         if not theirs <= ours and self._begin.take(1, now):
             self._compare(peer, message.period, now, is_answer=True)
+
+    def _note_clocks(self, is_first: bool, now: float, wall: float) -> None:
+        if is_first and (misdated := self.misdated(now, wall)) is not None:
+            self._events.append(misdated)
 
     def _doubt(self, peer: PeerId) -> None:
         """A neighbour passes on what is dated far ahead. If several do, the fault is with this node's clock."""

@@ -20,7 +20,7 @@ class BufferPool:
 
     def __init__(self) -> None:
         self._held: list[bytearray] = []
-        self._is_used = False
+        self._used = 0  # of the first ones, since the last `shrink`
 
     def __len__(self) -> int:
         return len(self._held)
@@ -29,23 +29,23 @@ class BufferPool:
         """Memory of that size, with anything in it; the caller's until the last view of it is gone."""
         if size < _MIN_BYTES:
             return memoryview(bytearray(size))
-        self._is_used = True
-        for buffer in self._held:  # always from the first: those are the ones that are in the caches
+        for position, buffer in enumerate(self._held):  # always from the first: those are in the caches
             if len(buffer) >= size and _is_free(buffer):
+                self._used = max(self._used, position + 1)
                 return memoryview(buffer)[:size]
         buffer = bytearray((size + _ROUND - 1) // _ROUND * _ROUND)
         self._held.append(buffer)
         if len(self._held) > MAX_BUFFERS:
             del self._held[0]
+        self._used = len(self._held)
         return memoryview(buffer)[:size]
 
     def shrink(self) -> bool:
-        """Now and then: give the memory back when it was not used since the last call; whether there was any."""
-        is_idle = bool(self._held) and not self._is_used
-        if is_idle:
-            self._held.clear()
-        self._is_used = False
-        return is_idle
+        """Now and then: give back what was not used since the last call; whether there was any."""
+        had = len(self._held)
+        del self._held[self._used :]
+        self._used = 0
+        return len(self._held) < had
 
 
 def _is_free(buffer: bytearray) -> bool:

@@ -74,6 +74,8 @@ class Net:
         }
         self.numbers = {identity(number).peer_id: number for number in numbers}
         self.links: set[tuple[int, int]] = set()
+        self.early: dict[int, float] = {}
+        """Seconds by which the clocks of members are."""
         self.silent: set[int] = set()
         """Members whose messages are lost."""
         self.faults: list[tuple[int, str, int]] = []
@@ -84,6 +86,9 @@ class Net:
     @property
     def wall(self) -> float:
         return WALL + self.now
+
+    def wall_of(self, number: int) -> float:
+        return self.wall + self.early.get(number, 0.0)
 
     def __getitem__(self, number: int) -> Posting:
         return self.members[number]
@@ -123,7 +128,7 @@ class Net:
         if sender in self.silent or (sender, receiver) not in self.links:
             return
         try:
-            self[receiver].receive(identity(sender).peer_id, data, self.now, self.wall)
+            self[receiver].receive(identity(sender).peer_id, data, self.now, self.wall_of(receiver))
         except RemoteError as error:
             self.faults.append((sender, str(error), error.penalty))
 
@@ -137,8 +142,8 @@ class Net:
                 self.now = end
                 break
             self.now = max(self.now, nearest)
-            for member in self.members.values():
-                member.handle_timer(self.now, self.wall)
+            for number, member in self.members.items():
+                member.handle_timer(self.now, self.wall_of(number))
             self.pump()
         return self.now - begin
 

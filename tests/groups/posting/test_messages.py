@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from swarmd.core.errors import RemoteError
 from swarmd.groups.messages import MESSAGE_BYTES_LIMIT
 from swarmd.groups.posting import messages
-from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Message, Part, Request, decode, split
+from swarmd.groups.posting.messages import Announce, Busy, Gone, Have, Message, Part, Request, Time, decode, split
 from swarmd.groups.posting.post import POST_BYTES_LIMIT
 from swarmd.groups.service import POSTING_TYPES
 
@@ -25,6 +25,7 @@ VECTORS: dict[str, tuple[Message, bytes]] = {
     "gone": (Gone((ONE,)), b"\x14\x01" + ONE),
     "have": (Have(False, 300, 8, (ONE[8:],)), b"\x15\x00\x01\x2c\x08\x01" + ONE[8:]),
     "have nothing": (Have(True, 0, 0, ()), b"\x15\x01\x00\x00\x00\x00"),
+    "time": (Time(1_700_000_000), b"\x16\x80\xe2\xcf\xaa\x06"),
 }
 
 
@@ -50,7 +51,8 @@ def test_cut_off_or_too_long(message: Message, encoded: bytes) -> None:
     ("data", "told"),
     [
         (b"", "ends early"),
-        (b"\x16", "unknown type 22"),
+        (b"\x17", "unknown type 23"),
+        (b"\x16\x81\x80\x80\x80\x80\x20", "over the limit"),
         (b"\x10\x02\x00", "neither yes nor no"),
         (b"\x10\x01\x81\x08" + bytes(1025 * 12), "over the limit"),
         (b"\x12" + ONE + b"\x00\x00a", "part 0 of 0"),

@@ -125,6 +125,15 @@ def test_a_flood_of_questions_is_refused_and_others_are_served() -> None:
     assert [event.result for event in members.routed(1)] == [RouteResult.DELIVERED]
 
 
+def test_a_flood_of_questions_that_end_here_is_refused() -> None:
+    members = Members(2).line()
+    for index in range(1000):
+        members.send(0, Locate(Way(index.to_bytes(16, "big"), members.address(1))), 1)
+    answers = members.messages(1, 0)
+    assert sum(isinstance(each, Located) for each in answers) == links_module.QUESTIONS_BURST
+    assert len(answers) == 1000, "the others are refused, in so many words"
+
+
 def test_what_is_held_for_one_neighbour_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("QUESTIONS_BURST", "TRANSIT_BURST"):
         monkeypatch.setattr(links_module, name, 1e6)
